@@ -1,0 +1,76 @@
+//! `sentrail check`
+
+use std::path::Path;
+
+use crate::config::{self, ForwardKind, SourceKind};
+use crate::detect::Detectors;
+use crate::normalize::Normalizer;
+use crate::{forward, source};
+
+/// The configuration names something that cannot be used as things stand.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the things the configuration names cannot be used; see above")]
+pub struct Unusable(usize);
+
+pub async fn check(config: &Path) -> anyhow::Result<()> {
+    let settings = config::load(config)?;
+    let normalizer = Normalizer::new(&settings.sources)?;
+    let mut unusable = 0;
+    let mut tell = |what: String, result: Result<String, String>| match result {
+        Ok(found) => println!("ok    {what}: {found}"),
+        Err(reason) => {
+            unusable += 1;
+            println!("FAIL  {what}: {reason}");
+        }
+    };
+    println!("storage {}", settings.storage.dir.display());
+    for source in &settings.sources {
+        let kind = match &source.kind {
+            SourceKind::File { follow: false, .. } => "file, read to the end",
+            SourceKind::File { follow: true, .. } => "file, followed",
+            SourceKind::Kafka(_) => "kafka",
+        };
+        let lateness = normalizer.lateness(&source.name) / crate::model::time::SECOND;
+        let what = format!(
+            "source {} ({kind}, {}, up to {lateness} s late)",
+            source.name, source.format
+        );
+        tell(what, source::check(source).await.map_err(|error| error.to_string()));
+    }
+    let detectors = Detectors::load(&settings.plugins, None)?;
+    for plugin in detectors.manifests() {
+        tell(
+            format!("plugin {}", plugin.id),
+            Ok(format!("version {}, {} rules", plugin.version, plugin.rules.len())),
+        );
+    }
+    for problem in detectors.problems() {
+        tell("plugin".into(), Err(problem.to_string()));
+    }
+    for forward in &settings.forward {
+        let target = match &forward.kind {
+            ForwardKind::Webhook { url, .. } => url,
+            ForwardKind::Syslog { address } => address,
+        };
+        let result = forward::check(forward).await;
+        tell(
+            format!("forward {}", forward.name),
+            result.map(|_| target.clone()).map_err(|error| error.to_string()),
+        );
+    }
+    for (name, address) in [("http", settings.serve.http), ("postgres", settings.serve.postgres)] {
+        if let Some(address) = address {
+            let bound = std::net::TcpListener::bind(address);
+            tell(
+                format!("serve {name}"),
+                bound.map(|_| address.to_string()).map_err(|error| {
+                    format!("cannot listen on {address}: {error}; is an engine running there already?")
+                }),
+            );
+        }
+    }
+    match unusable {
+        0 => Ok(()),
+        count => Err(Unusable(count).into()),
+    }
+}

@@ -1,0 +1,195 @@
+//! `sentrail incident list | show`
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use datafusion::prelude::SessionContext;
+
+use super::DataDirectory;
+use crate::model::{Incident, time::to_rfc3339};
+use crate::pipeline;
+use crate::query::{Format, harmless};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// The incidents, worst first.
+    List {
+        #[command(flatten)]
+        data: DataDirectory,
+        #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+        format: ListFormat,
+    },
+    /// One incident with its attack path.
+    Show(Show),
+}
+
+#[derive(Args)]
+pub struct Show {
+    /// The incident's id, or its first characters when they fit one incident alone.
+    id: String,
+    #[command(flatten)]
+    data: DataDirectory,
+    #[arg(long, value_enum, default_value_t = ShowFormat::Text)]
+    format: ShowFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ListFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ShowFormat {
+    Text,
+    Json,
+    /// Graphviz.
+    Dot,
+}
+
+pub async fn incident(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::List { data, format } => list(&data.data, format).await,
+        Command::Show(Show { id, data, format }) => {
+            let session = super::query::session(&data.data).await?;
+            let incident = find(&session, &id).await?;
+            match format {
+                ShowFormat::Text => super::out(&story(&incident))?,
+                ShowFormat::Json => super::out(&format!("{}\n", serde_json::to_string_pretty(&incident)?))?,
+                ShowFormat::Dot => super::out(&dot(&incident))?,
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn list(data: &Path, format: ListFormat) -> anyhow::Result<()> {
+    let session = super::query::session(data).await?;
+    let columns = match format {
+        ListFormat::Text => {
+            "incident_id, severity, round(score, 0) AS score, status, detection_count AS detections, first_time, last_time, title"
+        }
+        ListFormat::Json => "*",
+    };
+    let sql = format!("SELECT {columns} FROM incidents ORDER BY severity_id DESC, score DESC, incident_id");
+    let format = match format {
+        ListFormat::Text => Format::Table,
+        ListFormat::Json => Format::Json,
+    };
+    super::query::print(&session, &sql, format).await
+}
+
+/// The newest revision of the one incident whose id begins with `prefix`.
+pub async fn find(session: &SessionContext, prefix: &str) -> anyhow::Result<Incident> {
+    if prefix.is_empty() || !prefix.chars().all(|c| c.is_ascii_hexdigit()) {
+        bail!("`{prefix}` is no incident id; ids are hexadecimal, `sentrail incident list` shows them");
+    }
+    let condition = format!("incident_id LIKE '{}%'", prefix.to_ascii_lowercase());
+    let mut found = pipeline::incidents(session, &condition).await?;
+    match found.len() {
+        0 => bail!("no incident's id begins with `{prefix}`; `sentrail incident list` shows all"),
+        1 => found.pop().context("one was found"),
+        more => bail!("{more} incidents begin with `{prefix}`; give more characters"),
+    }
+}
+
+/// The incident as a story, for a terminal: what came from logs cannot steer it.
+pub fn story(incident: &Incident) -> String {
+    let mut text = String::new();
+    let w = &mut text;
+    let _ = writeln!(w, "{}", incident.title);
+    let _ = writeln!(
+        w,
+        "  incident    {}  revision {}  {}",
+        incident.incident_id,
+        incident.revision,
+        incident.status.text()
+    );
+    if let Some(into) = &incident.merged_into {
+        let _ = writeln!(w, "  merged into {into}");
+    }
+    let _ = writeln!(
+        w,
+        "  severity    {}  score {:.0} of 100",
+        incident.severity, incident.score
+    );
+    for part in &incident.score_parts {
+        let _ = writeln!(w, "              {:+4.0}  {}", part.points, part.why);
+    }
+    let _ = writeln!(w, "  from        {}", to_rfc3339(incident.first_time));
+    let _ = writeln!(w, "  to          {}", to_rfc3339(incident.last_time));
+    let _ = writeln!(w, "  techniques  {}", incident.techniques.join(", "));
+    let _ = writeln!(w, "  layers      {}", incident.layers.join(", "));
+    let _ = writeln!(w, "  detections  {}", incident.detection_ids.len());
+    let _ = writeln!(w, "  path");
+    for step in &incident.path {
+        let technique = step
+            .technique
+            .as_deref()
+            .map(|id| format!("  [{id}]"))
+            .unwrap_or_default();
+        let arrow = match (step.from_entity.as_str(), step.to_entity.as_str()) {
+            ("", "") => String::new(),
+            (from, "") => from.to_owned(),
+            ("", to) => to.to_owned(),
+            (from, to) => format!("{from} → {to}"),
+        };
+        let _ = writeln!(
+            w,
+            "  {:>3}. {}  {}{technique}",
+            step.step,
+            to_rfc3339(step.time),
+            step.action
+        );
+        let _ = writeln!(w, "       {arrow}");
+        let _ = writeln!(w, "       {}", step.why);
+    }
+    harmless(&text)
+}
+
+/// The path as a Graphviz digraph: entities as nodes, steps as edges.
+fn dot(incident: &Incident) -> String {
+    let quote = |text: &str| {
+        format!(
+            "\"{}\"",
+            text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
+        )
+    };
+    let mut text = format!(
+        "digraph {} {{\n  rankdir=LR;\n  label={};\n",
+        quote(&incident.incident_id),
+        quote(&incident.title)
+    );
+    for step in &incident.path {
+        let from = if step.from_entity.is_empty() {
+            &step.to_entity
+        } else {
+            &step.from_entity
+        };
+        let to = if step.to_entity.is_empty() {
+            from
+        } else {
+            &step.to_entity
+        };
+        let label = match &step.technique {
+            Some(technique) => format!("{}. {} ({technique})", step.step, step.action),
+            None => format!("{}. {}", step.step, step.action),
+        };
+        let style = if step.detection_id.is_some() {
+            ""
+        } else {
+            ", style=dashed"
+        };
+        let _ = writeln!(
+            text,
+            "  {} -> {} [label={}{style}];",
+            quote(from),
+            quote(to),
+            quote(&label)
+        );
+    }
+    text.push_str("}\n");
+    text
+}

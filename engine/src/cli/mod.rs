@@ -1,0 +1,152 @@
+//! The command line: arguments → calls. `anyhow` lives here only.
+//!
+//! Exit codes: 0 done, 1 a failure at run time, 2 a mistake in the arguments or the configuration.
+
+mod check;
+mod demo;
+mod incident;
+mod query;
+mod run;
+mod simulate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+use crate::detect::DetectError;
+use crate::normalize::MappingError;
+
+#[derive(Parser)]
+#[command(
+    name = "sentrail",
+    version,
+    about = "A streaming threat-correlation engine for AI infrastructure"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read the configured sources, correlate, and serve until interrupted; with only bounded files, until they are read.
+    Run {
+        /// The configuration file (TOML).
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Query the tables in SQL, with or without a running engine.
+    Sql(query::SqlArguments),
+    /// Search incidents by words, entities and techniques.
+    Search(query::SearchArguments),
+    /// List incidents, or show one with its attack path.
+    Incident {
+        #[command(subcommand)]
+        command: incident::Command,
+    },
+    /// Write a realistic attack among ordinary traffic, as log files.
+    Simulate(simulate::Arguments),
+    /// Validate a configuration, test what it connects to, and print what would run.
+    Check {
+        /// The configuration file (TOML).
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run everything on simulated traffic through an embedded Kafka broker.
+    Demo(demo::Arguments),
+}
+
+/// Runs the command line and gives the process's exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("sentrail: cannot start the async runtime: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let result = runtime.block_on(dispatch(arguments.command));
+    // Reader tasks that were told to stop need no waiting for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sentrail: {error:#}");
+            ExitCode::from(if is_configuration(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run { config } => run::run(&config).await,
+        Command::Sql(arguments) => query::sql(arguments).await,
+        Command::Search(arguments) => query::search(arguments).await,
+        Command::Incident { command } => incident::incident(command).await,
+        Command::Simulate(arguments) => simulate::simulate(arguments),
+        Command::Check { config } => check::check(&config).await,
+        Command::Demo(arguments) => demo::demo(arguments).await,
+    }
+}
+
+/// Whether the mistake is in what the user wrote rather than in what happened.
+fn is_configuration(error: &anyhow::Error) -> bool {
+    use crate::pipeline::PipelineError;
+    // A source that fails later, while it runs, stops the run as `PipelineError::Reading`.
+    error.downcast_ref::<ConfigError>().is_some()
+        || error.downcast_ref::<MappingError>().is_some()
+        || error.downcast_ref::<DetectError>().is_some()
+        || error.downcast_ref::<check::Unusable>().is_some()
+        || matches!(
+            error.downcast_ref(),
+            Some(PipelineError::Mapping(_) | PipelineError::Detect(_))
+        )
+        || matches!(error.downcast_ref(), Some(PipelineError::Source(_)))
+}
+
+/// Logs go to standard error, so that results on standard output can be piped.
+fn log() {
+    use std::io::IsTerminal;
+    use tracing_subscriber::EnvFilter;
+    // The libraries' own lines are for those who ask: RUST_LOG.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,sentrail=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// A directory that a read-only command looks into.
+#[derive(clap::Args)]
+struct DataDirectory {
+    /// The data directory of an engine, running or not.
+    #[arg(long = "data")]
+    data: PathBuf,
+}
+
+/// Writes to standard output; that whoever reads it has enough is no failure.
+fn out(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// What became of an interrupted or terminated process's wish to end.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        // Without handlers the default action ends the process.
+        _ => std::future::pending().await,
+    }
+}

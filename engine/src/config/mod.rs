@@ -1,0 +1,43 @@
+//! The configuration: TOML text → wire structs → validated `Settings`. Pure but for the file itself and the environment
+//! variables that hold secrets: nothing is connected here.
+
+mod settings;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::path::Path;
+
+pub use settings::*;
+
+/// What is wrong with a configuration, as one line: file, place, what was found, what is valid.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// Reads and validates the configuration file at `path`.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError(format!("{}: cannot read the configuration: {error}", path.display())))?;
+    parse(&text, &path.display().to_string(), &|name| std::env::var(name).ok())
+}
+
+/// Validates configuration text; `file` names it in errors, `env` looks up the variables that hold secrets.
+pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    let wire: wire::Config = toml::from_str(text).map_err(|error| {
+        let place = error.span().map(|span| place(text, span.start)).unwrap_or_default();
+        let message = error.message().trim().replace('\n', "; ");
+        ConfigError(format!("{file}:{place} {message}"))
+    })?;
+    wire.validate(env)
+        .map_err(|message| ConfigError(format!("{file}: {message}")))
+}
+
+/// `line:column:` and the line itself, for an error at byte `start`.
+fn place(text: &str, start: usize) -> String {
+    let before = text.get(..start).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = before.matches('\n').count() + 1;
+    let content = text[line_start..].lines().next().unwrap_or("").trim();
+    format!("{line}:{}: `{content}`:", start.saturating_sub(line_start) + 1)
+}

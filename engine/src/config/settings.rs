@@ -1,0 +1,118 @@
+//! What a validated configuration says, in the engine's own types.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{Micros, Severity};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub storage: StorageSettings,
+    pub sources: Vec<SourceSettings>,
+    pub plugins: PluginSettings,
+    pub correlate: CorrelateSettings,
+    pub serve: ServeSettings,
+    pub forward: Vec<ForwardSettings>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StorageSettings {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// An epoch becomes durable when it is this old …
+    pub flush_interval: Duration,
+    /// … or holds this many bytes of records.
+    pub flush_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    pub name: String,
+    pub tenant: String,
+    /// Name of the mapping in schemas/sources.
+    pub format: String,
+    /// How much later than its newest neighbour an event of one input may come and still be in order. `None`: the mapping's own.
+    pub lateness: Option<Micros>,
+    pub kind: SourceKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum SourceKind {
+    File { glob: String, follow: bool },
+    Kafka(KafkaSettings),
+}
+
+#[derive(Clone, Debug)]
+pub struct KafkaSettings {
+    pub brokers: String,
+    pub topics: Vec<String>,
+    pub group: String,
+    /// A partition that is read to its end and stays silent this long leaves the watermark.
+    pub idle_timeout: Duration,
+    /// librdkafka settings passed through as they are.
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PluginSettings {
+    pub dir: PathBuf,
+    /// Linear memory of one instance, in bytes.
+    pub memory_bytes_max: usize,
+    /// Wall time of one call.
+    pub call_time_max: Duration,
+    /// JSON configuration per plugin id.
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CorrelateSettings {
+    /// Two detections further apart than this in event time are never linked directly.
+    pub window: Micros,
+    /// A single detection at or above this severity is an incident.
+    pub single_severity: Severity,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ServeSettings {
+    pub http: Option<SocketAddr>,
+    pub postgres: Option<SocketAddr>,
+    pub postgres_user: String,
+    /// Required when `postgres` listens beyond loopback.
+    pub postgres_password: Option<Secret>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ForwardSettings {
+    pub name: String,
+    pub kind: ForwardKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum ForwardKind {
+    /// JSON over HTTP POST; with a secret, signed by HMAC-SHA256.
+    Webhook { url: String, secret: Option<Secret> },
+    /// RFC 5424 over TCP, octet-counted (RFC 6587).
+    Syslog { address: String },
+}
+
+/// A value that never shows itself in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: String) -> Secret {
+        Secret(value)
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,89 @@
+use super::*;
+use crate::model::Severity;
+
+const EXAMPLE: &str = r#"
+[storage]
+url = "data"
+[[source]]
+name = "cloudtrail"
+type = "file"
+path = "logs/*.json"
+format = "aws_cloudtrail"
+[[source]]
+name = "gateway"
+type = "kafka"
+brokers = ["127.0.0.1:9092", "127.0.0.1:9093"]
+topics = ["llm"]
+format = "litellm"
+lateness = "90s"
+[plugins]
+dir = "target/plugins"
+[plugins.config.prompt-injection]
+threshold = 3
+[serve]
+http = "127.0.0.1:7400"
+postgres = "127.0.0.1:7432"
+[[forward]]
+name = "soar"
+type = "webhook"
+url = "http://127.0.0.1:9000/hook"
+secret_env = "HOOK"
+"#;
+
+fn check(text: &str) -> Result<Settings, String> {
+    parse(text, "c.toml", &|name| (name == "HOOK").then(|| "s3cret".into())).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_example_is_understood() {
+    let settings = check(EXAMPLE).expect("valid");
+    assert_eq!(settings.sources.len(), 2);
+    assert_eq!(settings.sources[1].lateness, Some(90_000_000));
+    match &settings.sources[1].kind {
+        SourceKind::Kafka(kafka) => assert_eq!(kafka.brokers, "127.0.0.1:9092,127.0.0.1:9093"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(settings.correlate.single_severity, Severity::Critical);
+    assert!(settings.plugins.config.contains_key("prompt-injection"));
+    assert!(!format!("{settings:?}").contains("s3cret"));
+}
+
+#[track_caller]
+fn refused(from: &str, to: &str, words: &[&str]) {
+    assert!(EXAMPLE.contains(from), "the example has no {from}");
+    let message = check(&EXAMPLE.replacen(from, to, 1)).expect_err("refused");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    for word in words {
+        assert!(message.contains(word), "`{word}` is not in: {message}");
+    }
+}
+
+#[test]
+fn mistakes_are_named_in_one_line() {
+    refused("path = ", "pth = ", &["c.toml:", "pth", "path"]);
+    refused("\"127.0.0.1:7400\"", "7400", &["c.toml:21:", "http = 7400"]);
+    refused("type = \"file\"", "type = \"fiel\"", &["fiel", "file", "kafka"]);
+    refused("lateness = \"90s\"", "lateness = \"soon\"", &["soon", "10s"]);
+    refused("[storage]\nurl = \"data\"\n", "", &["storage"]);
+    refused(
+        "url = \"data\"",
+        "url = \"s3://bucket\"",
+        &["[storage] url", "s3://bucket", "directory"],
+    );
+    refused(
+        "secret_env = \"HOOK\"",
+        "secret_env = \"NOPE\"",
+        &["secret_env", "NOPE", "not set"],
+    );
+    refused("name = \"gateway\"", "name = \"cloudtrail\"", &["cloudtrail", "twice"]);
+    refused(
+        "postgres = \"127.0.0.1:7432\"",
+        "postgres = \"0.0.0.0:7432\"",
+        &["0.0.0.0", "postgres_password_env"],
+    );
+    refused(
+        "http://127.0.0.1:9000/hook",
+        "ftp://x",
+        &["soar", "ftp://x", "https://"],
+    );
+}

@@ -1,0 +1,151 @@
+//! Which detections belong together, and through what.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+
+use crate::model::Micros;
+
+use super::graph::{HOPS_MAX, Lead, Step, TenantGraph, between};
+
+/// Why two detections belong together: an entity that both name, or relations that lead from an entity of the one to an entity
+/// of the other.
+#[derive(Clone)]
+pub struct Link {
+    /// The other detection.
+    pub to: Arc<str>,
+    /// The shared entity, or the one that the relations start from.
+    pub anchor: NodeIndex,
+    /// Relations in walking order; empty for a shared entity.
+    pub steps: Vec<Step>,
+}
+
+/// All detections that links join to `start`, each with its own links, ordered by id. `None` when `start` is gone.
+pub fn component(graph: &TenantGraph, start: &Arc<str>, window: Micros) -> Option<BTreeMap<Arc<str>, Vec<Link>>> {
+    graph.member(start)?;
+    let mut component = BTreeMap::new();
+    let mut todo = vec![start.clone()];
+    while let Some(id) = todo.pop() {
+        if component.contains_key(&id) {
+            continue;
+        }
+        let links = linked(graph, &id, window);
+        todo.extend(links.iter().map(|link| link.to.clone()));
+        component.insert(id, links);
+    }
+    Some(component)
+}
+
+/// The links of one detection. On each entity within reach only the nearest detection before and after counts: those further
+/// away are reached through the nearest.
+fn linked(graph: &TenantGraph, id: &Arc<str>, window: Micros) -> Vec<Link> {
+    let mut links = Vec::new();
+    let Some(member) = graph.member(id) else { return links };
+    let time = member.detection.time;
+    for &anchor in &member.anchors {
+        if !graph.specific(anchor, time, window) {
+            continue;
+        }
+        let walk = Walk {
+            graph,
+            id,
+            time,
+            window,
+            anchor,
+        };
+        let whole = (time.saturating_sub(window), time.saturating_add(window));
+        let mut seen: HashMap<NodeIndex, Vec<Span>> = HashMap::from([(anchor, vec![whole])]);
+        let mut frontier = vec![(anchor, whole, Vec::new())];
+        for _ in 0..=HOPS_MAX {
+            let mut next = Vec::new();
+            for (node, span, steps) in frontier {
+                walk.nearest(node, span, &steps, &mut links);
+                if steps.len() < HOPS_MAX {
+                    next.extend(walk.onward(node, span, &steps).into_iter().filter(|(to, span, _)| {
+                        let spans = seen.entry(*to).or_default();
+                        // A way that opens no other times brings nothing new.
+                        let new = !spans.iter().any(|held| held.0 <= span.0 && span.1 <= held.1);
+                        if new {
+                            spans.push(*span);
+                        }
+                        new
+                    }));
+                }
+            }
+            frontier = next;
+        }
+    }
+    links
+}
+
+type Span = (Micros, Micros);
+
+struct Walk<'a> {
+    graph: &'a TenantGraph,
+    id: &'a Arc<str>,
+    time: Micros,
+    window: Micros,
+    anchor: NodeIndex,
+}
+
+impl Walk<'_> {
+    /// Links to the nearest detections on `node` before and after, within `span`.
+    fn nearest(&self, node: NodeIndex, span: Span, steps: &[Step], links: &mut Vec<Link>) {
+        let detections = &self.graph.node(node).detections;
+        let own = (self.time, self.id.clone());
+        // The entity must be specific for the other too, or it would matter from which side one looks.
+        let fits = |other: &&(Micros, Arc<str>)| self.graph.specific(node, other.0, self.window);
+        let before = between(detections, span.0, span.1.min(self.time))
+            .rev()
+            .filter(|other| **other < own)
+            .find(fits);
+        let after = between(detections, span.0.max(self.time), span.1)
+            .filter(|other| **other > own)
+            .find(fits);
+        for (_, to) in before.into_iter().chain(after) {
+            links.push(Link {
+                to: to.clone(),
+                anchor: self.anchor,
+                steps: steps.to_vec(),
+            });
+        }
+    }
+
+    /// The entities that relations lead to from `node`, each with the times at which a detection there can be linked. In a fixed
+    /// order: by time of the relation, then by entity. Every condition holds for both ends alike, so that a link found from one
+    /// side is found from the other.
+    fn onward(&self, node: NodeIndex, span: Span, steps: &[Step]) -> Vec<(NodeIndex, Span, Vec<Step>)> {
+        let near = |step: &Step| {
+            (
+                step.first_time.saturating_sub(self.window),
+                step.last_time.saturating_add(self.window),
+            )
+        };
+        let mut leads: Vec<Step> = self
+            .graph
+            .leads(node)
+            .filter(|step| near(step).0 <= self.time && self.time <= near(step).1)
+            // What was handed on cannot have been used before: not on the far side, nor by us when we are the far side.
+            .filter(|step| step.lead != Lead::Flow || step.forward || self.time >= step.first_time)
+            .filter(|step| self.graph.passable(step, self.window))
+            .collect();
+        leads.sort_by(|a, b| {
+            let entity = |step: &Step| &self.graph.node(step.to).entity;
+            (a.first_time, &a.kind, entity(a)).cmp(&(b.first_time, &b.kind, entity(b)))
+        });
+        leads
+            .into_iter()
+            .map(|step| {
+                let (mut earliest, latest) = near(&step);
+                if step.lead == Lead::Flow && step.forward {
+                    earliest = earliest.max(step.first_time);
+                }
+                let mut walked = steps.to_vec();
+                walked.push(step.clone());
+                (step.to, (span.0.max(earliest), span.1.min(latest)), walked)
+            })
+            .filter(|(_, span, _)| span.0 <= span.1)
+            .collect()
+    }
+}

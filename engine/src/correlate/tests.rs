@@ -1,0 +1,323 @@
+use super::*;
+use crate::model::{Entity, EntityRole, RoledEntity, Severity};
+
+const HOUR: Micros = time::HOUR;
+const MINUTE: Micros = time::MINUTE;
+
+fn settings() -> CorrelateSettings {
+    CorrelateSettings {
+        window: 6 * HOUR,
+        single_severity: Severity::Critical,
+    }
+}
+
+fn detection(name: &str, at: Micros, severity: Severity, entities: &[(EntityRole, &str)]) -> Detection {
+    let mut entities: Vec<RoledEntity> = entities
+        .iter()
+        .map(|(role, text)| RoledEntity {
+            role: *role,
+            entity: Entity::parse(text).expect("kind:value"),
+        })
+        .collect();
+    entities.sort();
+    Detection {
+        detection_id: Detection::id_of("acme", "test", name, &[name]).to_string(),
+        tenant: "acme".into(),
+        time: at,
+        plugin: "test".into(),
+        plugin_version: "1".into(),
+        rule: name.into(),
+        severity,
+        title: name.into(),
+        message: String::new(),
+        techniques: vec![format!("T{}", name.len())],
+        entities,
+        event_ids: vec![name.into()],
+        layer: "cloud".into(),
+        action: "Do".into(),
+        late: false,
+    }
+}
+
+fn relation(from: &str, kind: &str, to: &str, at: Micros) -> Relation {
+    Relation {
+        tenant: "acme".into(),
+        from: Entity::parse(from).expect("kind:value"),
+        kind: kind.into(),
+        to: Entity::parse(to).expect("kind:value"),
+        first_time: at,
+        last_time: at,
+        count: 1,
+        event_id: "e".into(),
+        layer: "cloud".into(),
+    }
+}
+
+use EntityRole::{Actor, Context};
+use Severity::{Critical, High, Low};
+
+/// Open incidents after all facts, in any number of steps.
+fn incidents(steps: Vec<(Vec<Detection>, Vec<Relation>)>) -> Vec<Incident> {
+    let mut correlator = Correlator::new(settings());
+    let mut newest: BTreeMap<String, Incident> = BTreeMap::new();
+    for (detections, relations) in steps {
+        correlator.apply(detections, relations);
+        for incident in correlator.changes() {
+            newest.insert(incident.incident_id.clone(), incident);
+        }
+    }
+    newest
+        .into_values()
+        .filter(|incident| incident.status == IncidentStatus::Open)
+        .collect()
+}
+
+#[test]
+fn a_shared_identity_joins_and_a_shared_model_does_not() {
+    let with = |kind: &str| {
+        vec![
+            detection("a", 0, Low, &[(Actor, kind), (Context, "address:192.0.2.1")]),
+            detection("bb", MINUTE, Low, &[(Actor, kind), (Context, "address:192.0.2.2")]),
+        ]
+    };
+    assert_eq!(
+        incidents(vec![(with("principal:arn:aws:iam::1:user/x"), vec![])]).len(),
+        1
+    );
+    assert!(incidents(vec![(with("model:gpt"), vec![])]).is_empty());
+    assert!(incidents(vec![(with("principal:ec2.amazonaws.com"), vec![])]).is_empty());
+}
+
+#[test]
+fn one_detection_is_an_incident_only_when_it_is_severe() {
+    let one = |severity| {
+        incidents(vec![(
+            vec![detection("a", 0, severity, &[(Actor, "principal:x@y.z")])],
+            vec![],
+        )])
+    };
+    assert!(one(High).is_empty());
+    let critical = one(Critical);
+    assert_eq!(critical.len(), 1);
+    assert_eq!(critical[0].severity, Critical);
+}
+
+#[test]
+fn a_key_is_followed_from_its_creation_and_not_before() {
+    let create = detection("create", HOUR, Low, &[(Actor, "principal:arn:aws:iam::1:user/eve")]);
+    let issued = relation("principal:arn:aws:iam::1:user/eve", "issued", "access_key:AKIA1", HOUR);
+    let used = |at| detection("used", at, Low, &[(Actor, "access_key:AKIA1")]);
+    let after = incidents(vec![(vec![create.clone(), used(2 * HOUR)], vec![issued.clone()])]);
+    assert_eq!(after.len(), 1);
+    let path: Vec<&str> = after[0].path.iter().map(|step| step.action.as_str()).collect();
+    assert_eq!(path, ["Do", "issued", "Do"], "{:#?}", after[0].path);
+    assert!(incidents(vec![(vec![create, used(HOUR / 2)], vec![issued])]).is_empty());
+}
+
+#[test]
+fn an_office_address_does_not_glue_its_people_together() {
+    let people = |count: usize| {
+        let mut detections = Vec::new();
+        let mut relations = Vec::new();
+        for person in 0..count {
+            let principal = format!("principal:p{person}@acme.example");
+            let entities = [(Actor, principal.as_str()), (Context, "address:192.0.2.1")];
+            detections.push(detection(
+                &format!("{person:03}"),
+                person as Micros * MINUTE,
+                Low,
+                &entities,
+            ));
+            relations.push(relation(
+                &principal,
+                "used-from",
+                "address:192.0.2.1",
+                person as Micros * MINUTE,
+            ));
+        }
+        (detections, relations)
+    };
+    assert_eq!(incidents(vec![people(4)]).len(), 1);
+    assert!(incidents(vec![people(200)]).is_empty());
+    // Also when the detections were joined before the address proved to be shared.
+    let (detections, relations) = people(200);
+    assert!(incidents(vec![(detections, vec![]), (vec![], relations)]).is_empty());
+}
+
+#[test]
+fn an_older_seed_takes_the_incident_over_and_the_other_stays_readable() {
+    let mut correlator = Correlator::new(settings());
+    let who = [(Actor, "session:s")];
+    correlator.apply(
+        vec![detection("b", 10, Low, &who), detection("c", 20, Low, &who)],
+        vec![],
+    );
+    let first = correlator.changes();
+    correlator.apply(vec![detection("a", 5, Low, &who)], vec![]);
+    let changes = correlator.changes();
+    assert_eq!(changes.len(), 2);
+    let merged = changes
+        .iter()
+        .find(|incident| incident.status == IncidentStatus::Merged)
+        .expect("merged");
+    let open = changes
+        .iter()
+        .find(|incident| incident.status == IncidentStatus::Open)
+        .expect("open");
+    assert_eq!(merged.incident_id, first[0].incident_id);
+    assert_eq!(merged.merged_into.as_ref(), Some(&open.incident_id));
+    assert_eq!(open.detection_ids.len(), 3);
+    assert!(correlator.changes().is_empty(), "nothing new, nothing said");
+}
+
+#[test]
+fn an_incident_that_only_the_journal_remembers_is_taken_over_when_its_findings_come_again() {
+    let who = [(Actor, "session:s")];
+    let (a, b, c) = (
+        detection("a", 5, Low, &who),
+        detection("b", 10, Low, &who),
+        detection("c", 20, Low, &who),
+    );
+    let mut before = Correlator::new(settings());
+    before.apply(vec![b.clone(), c.clone()], vec![]);
+    let journaled = before.changes();
+    let mut after = Correlator::new(settings());
+    after.resume(vec![], vec![], journaled.clone());
+    // One of its findings alone is no reason to close it: the other is on its way.
+    after.apply(vec![b], vec![]);
+    assert!(after.changes().is_empty());
+    after.apply(vec![a, c], vec![]);
+    let changes = after.changes();
+    assert_eq!(changes.len(), 2);
+    assert!(
+        changes
+            .iter()
+            .any(|incident| incident.incident_id == journaled[0].incident_id
+                && incident.status == IncidentStatus::Merged)
+    );
+}
+
+#[test]
+fn a_journaled_incident_whose_seed_is_not_found_again_does_not_stay_open() {
+    let who = [(Actor, "session:s")];
+    let (a, b, c) = (
+        detection("a", 5, Low, &who),
+        detection("b", 10, Low, &who),
+        detection("c", 20, Low, &who),
+    );
+    let mut before = Correlator::new(settings());
+    before.apply(vec![a, b.clone(), c.clone()], vec![]);
+    let mut after = Correlator::new(settings());
+    after.resume(vec![], vec![], before.changes());
+    after.apply(vec![b, c], vec![]);
+    let changes = after.changes();
+    assert_eq!(changes.len(), 2);
+    assert!(changes.iter().any(|incident| incident.status == IncidentStatus::Merged));
+}
+
+#[test]
+fn tenants_never_mix() {
+    let mut other = detection("b", 10, Low, &[(Actor, "session:s")]);
+    other.tenant = "globex".into();
+    assert!(
+        incidents(vec![(
+            vec![detection("a", 5, Low, &[(Actor, "session:s")]), other],
+            vec![]
+        )])
+        .is_empty()
+    );
+}
+
+#[test]
+fn the_window_ends_links() {
+    let who = [(Actor, "session:s")];
+    let apart = |gap| {
+        incidents(vec![(
+            vec![detection("a", 0, Low, &who), detection("b", gap, Low, &who)],
+            vec![],
+        )])
+    };
+    assert_eq!(apart(6 * HOUR).len(), 1);
+    assert!(apart(6 * HOUR + 1).is_empty());
+}
+
+#[test]
+fn what_is_old_is_let_go_and_a_young_incident_keeps_its_members() {
+    let mut correlator = Correlator::new(settings());
+    let who = [(Actor, "session:s")];
+    correlator.apply(
+        vec![
+            detection("a", 0, Low, &who),
+            detection("b", 5 * HOUR, Low, &who),
+            detection("c", 0, Low, &[(Actor, "session:t")]),
+        ],
+        vec![relation("principal:p", "used-from", "address:192.0.2.9", 0)],
+    );
+    assert_eq!(correlator.changes().len(), 1);
+    correlator.expire(10 * HOUR);
+    assert_eq!(
+        correlator.size().detections,
+        2,
+        "the lonely one is gone, the incident's are not"
+    );
+    correlator.apply(vec![detection("d", 9 * HOUR, Low, &who)], vec![]);
+    let changes = correlator.changes();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].detection_ids.len(), 3);
+    correlator.expire(30 * HOUR);
+    assert_eq!(correlator.size(), GraphSize::default());
+}
+
+/// A small campaign with noise, in `steps` whose order a generator chose.
+fn campaign() -> (Vec<Detection>, Vec<Relation>) {
+    let mut detections = Vec::new();
+    let mut relations = Vec::new();
+    for i in 0..40i64 {
+        let principal = format!("principal:p{}@acme.example", i % 7);
+        let key = format!("gateway_key:k{}", i % 5);
+        let address = format!("address:198.51.100.{}", i % 11);
+        let entities = [(Actor, key.as_str()), (Context, address.as_str())];
+        detections.push(detection(
+            &format!("d{i}"),
+            i * 17 * MINUTE,
+            if i % 9 == 0 { High } else { Low },
+            &entities,
+        ));
+        relations.push(relation(&key, "belongs-to", &principal, (i * 13 % 40) * 11 * MINUTE));
+        relations.push(relation(&principal, "used-from", &address, (i * 7 % 40) * 19 * MINUTE));
+        let session = format!("session:s{}", i % 6);
+        relations.push(relation(&principal, "assumed", &session, i * 23 * MINUTE));
+        detections.push(detection(
+            &format!("s{i}"),
+            i * 29 * MINUTE,
+            Low,
+            &[(Actor, session.as_str())],
+        ));
+    }
+    (detections, relations)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    #[test]
+    fn any_order_of_arrival_gives_the_same_incidents(seed in 0u64.., pieces in 1usize..12) {
+        use rand::{SeedableRng, seq::SliceRandom};
+        let (mut detections, mut relations) = campaign();
+        let expected = incidents(vec![(detections.clone(), relations.clone())]);
+        proptest::prop_assert!(!expected.is_empty());
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        detections.shuffle(&mut rng);
+        relations.shuffle(&mut rng);
+        let (per_d, per_r) = (detections.len().div_ceil(pieces), relations.len().div_ceil(pieces));
+        let steps = (0..pieces)
+            .map(|i| {
+                let part = |len: usize, per: usize| (i * per).min(len)..((i + 1) * per).min(len);
+                (
+                    detections[part(detections.len(), per_d)].to_vec(),
+                    relations[part(relations.len(), per_r)].to_vec(),
+                )
+            })
+            .collect();
+        proptest::prop_assert!(incidents(steps) == expected, "incidents differ");
+    }
+}

@@ -1,0 +1,318 @@
+//! Events in, detections and relations out: the sandboxed plugins and what keeps them honest.
+//!
+//! A plugin without state sees every batch at once. A plugin with state sees its rows in the order of (event time, event id):
+//! they wait until the watermark of the layers it reads has passed them, and go to one of a fixed number of shards by the hash
+//! of tenant and key, so that what it finds depends neither on batch sizes nor on the order of arrival.
+//!
+//! No failure of a plugin reaches the stream or another plugin: see `runner`.
+
+mod error;
+mod findings;
+mod health;
+mod layout;
+mod load;
+mod manifest;
+mod order;
+mod reorder;
+mod runner;
+mod wasm;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+
+pub use error::DetectError;
+pub use findings::RELATION_KINDS;
+pub use health::{PluginCounters, PluginHealth, PluginStatus};
+pub use load::PluginProblem;
+pub use manifest::{PluginManifest, PluginRule};
+
+use crate::config::PluginSettings;
+use crate::model::{Detection, EventBatch, Micros, Relation};
+use layout::{Selection, column};
+use order::{CALL_ROWS_MAX, Ordered, Progress, SHARDS};
+use runner::Runner;
+
+/// Batches after which a plugin's health is told even though its status did not change.
+const HEALTH_BATCHES: u64 = 1000;
+
+/// What the plugins found, in no particular order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DetectOutput {
+    pub detections: Vec<Detection>,
+    /// Not yet merged: the same relation may be there many times.
+    pub relations: Vec<Relation>,
+}
+
+/// Per layer of the stack, the event time up to which everything has arrived; `Micros::MIN` while a live input has not brought
+/// anything. A layer that is absent has no live input: nothing holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks(pub BTreeMap<String, Micros>);
+
+impl Watermarks {
+    /// The least over `layers` (all, when there are none); `None` when nothing holds them.
+    fn of(&self, layers: &[String]) -> Option<Micros> {
+        let wanted = |layer: &String| layers.is_empty() || layers.contains(layer);
+        self.0
+            .iter()
+            .filter(|(layer, _)| wanted(layer))
+            .map(|(_, time)| *time)
+            .min()
+    }
+}
+
+/// One loaded plugin.
+struct Plugin {
+    runner: Runner,
+    digest: String,
+    /// For a plugin that keeps state.
+    ordered: Option<Ordered>,
+    /// What its health said last: status, batches.
+    told: Option<(PluginStatus, u64)>,
+}
+
+/// The stage.
+pub struct Detectors {
+    plugins: Vec<Plugin>,
+    manifests: Vec<PluginManifest>,
+    problems: Vec<PluginProblem>,
+    /// Health of files that were refused, until it has been told.
+    refused: Vec<PluginHealth>,
+}
+
+impl Detectors {
+    /// Loads every `*.wasm` of the plugin directory. A file that cannot be used does not stop the others: it is told in
+    /// `problems` and in the first `health`. `cache_dir` keeps compiled plugins; it must be writable by this program alone.
+    pub fn load(settings: &PluginSettings, cache_dir: Option<&Path>) -> Result<Detectors, DetectError> {
+        load::load(settings, cache_dir)
+    }
+
+    /// Files and settings that could not be used, and why.
+    pub fn problems(&self) -> &[PluginProblem] {
+        &self.problems
+    }
+
+    /// The loaded plugins, by id.
+    pub fn manifests(&self) -> &[PluginManifest] {
+        &self.manifests
+    }
+
+    /// SHA-256 of each loaded plugin's file, in hexadecimal, by plugin id.
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        self.plugins
+            .iter()
+            .map(|plugin| (plugin.runner.manifest.id.clone(), plugin.digest.clone()))
+            .collect()
+    }
+
+    /// Takes up what `save` gave before the last stop; keys of plugins that are no longer there are left alone. Called once,
+    /// before any events.
+    pub fn restore(&mut self, state: &BTreeMap<String, Bytes>) {
+        for plugin in &mut self.plugins {
+            let Some(ordered) = &mut plugin.ordered else { continue };
+            let id = plugin.runner.manifest.id.clone();
+            if let Some(progress) = state.get(&time_key(&id)) {
+                match serde_json::from_slice::<Progress>(progress) {
+                    Ok(progress) => ordered.restore(progress),
+                    Err(error) => {
+                        tracing::warn!(plugin = id, "its saved progress is unreadable, it begins anew: {error}")
+                    }
+                }
+            }
+            for shard in 0..SHARDS {
+                let Some(blob) = state.get(&state_key(&id, shard)) else {
+                    continue;
+                };
+                match blob.split_first_chunk::<4>() {
+                    Some((version, _)) if u32::from_le_bytes(*version) == plugin.runner.manifest.state_version => {
+                        plugin.runner.restore(shard, blob.slice(4..));
+                    }
+                    _ => {
+                        plugin.runner.counters.states_lost += 1;
+                        plugin.runner.reason =
+                            "saved state of another version was not restored, it begins empty".into();
+                    }
+                }
+            }
+        }
+    }
+
+    /// State that changed since the last call, by key: `plugin/ID/SHARD` and `plugin/ID/time`. Called when an epoch is sealed.
+    pub fn save(&mut self) -> BTreeMap<String, Bytes> {
+        let mut saved = BTreeMap::new();
+        for plugin in &mut self.plugins {
+            let Some(ordered) = &mut plugin.ordered else { continue };
+            let manifest = &plugin.runner.manifest;
+            let (id, version) = (manifest.id.clone(), manifest.state_version);
+            for (shard, state) in plugin.runner.save() {
+                let mut blob = version.to_le_bytes().to_vec();
+                blob.extend_from_slice(&state);
+                saved.insert(state_key(&id, shard), blob.into());
+            }
+            if let Some(progress) = ordered.save() {
+                let text = serde_json::to_vec(&progress).unwrap_or_default();
+                saved.insert(time_key(&id), text.into());
+            }
+        }
+        saved
+    }
+
+    /// After `restore`: events newer than this waited in reorder buffers when the state was saved, and must be given to
+    /// `refeed`. `None`: none.
+    pub fn refeed_from(&self) -> Option<Micros> {
+        self.plugins
+            .iter()
+            .filter_map(|plugin| plugin.ordered.as_ref()?.refeed_after)
+            .min()
+    }
+
+    /// Puts stored events back into the reorder buffers of those plugins that had not seen them. Nothing is detected yet, and
+    /// plugins without state do not see them.
+    pub fn refeed(&mut self, events: &EventBatch) {
+        let batch = events.batch();
+        for plugin in &mut self.plugins {
+            let Some(ordered) = &mut plugin.ordered else { continue };
+            let rows = select(batch, &plugin.runner.manifest);
+            if let Err(error) = ordered.refeed(batch, &rows) {
+                plugin.broken(&error);
+            }
+        }
+    }
+
+    /// Events enter: plugins without state see them now, the others when the watermark of their layers passes.
+    pub fn detect(&mut self, events: &EventBatch) -> DetectOutput {
+        let mut output = DetectOutput::default();
+        let all = events.batch();
+        let mut from = 0;
+        while from < all.num_rows() {
+            let batch = all.slice(from, CALL_ROWS_MAX.min(all.num_rows() - from));
+            self.detect_batch(&batch, &mut output);
+            from += batch.num_rows();
+        }
+        output
+    }
+
+    fn detect_batch(&mut self, batch: &RecordBatch, output: &mut DetectOutput) {
+        let mut selections: HashMap<(Vec<String>, Vec<String>), Selection> = HashMap::new();
+        for plugin in &mut self.plugins {
+            let manifest = &plugin.runner.manifest;
+            let filter = (manifest.classes.clone(), manifest.layers.clone());
+            let selection = selections
+                .entry(filter)
+                .or_insert_with(|| Selection::new(batch, select(batch, manifest)));
+            if selection.rows.is_empty() {
+                continue;
+            }
+            if !plugin.runner.is_running() {
+                plugin.runner.counters.rows_unseen += selection.rows.len() as u64;
+                continue;
+            }
+            match &mut plugin.ordered {
+                None => {
+                    let laid = selection.lay(batch, &plugin.runner.manifest.columns);
+                    plugin.runner.feed(0, laid, batch, output);
+                }
+                Some(ordered) => {
+                    if let Err(error) = ordered.arrive(&mut plugin.runner, batch, &selection.rows, output) {
+                        plugin.broken(&error);
+                    }
+                    plugin.settle();
+                }
+            }
+        }
+    }
+
+    /// Releases to plugins with state what the watermarks have passed; to those that no live input feeds, everything. Must not be
+    /// called between `refeed` and the first of the inputs being open: rows that were fed again would leave too early.
+    pub fn advance(&mut self, watermarks: &Watermarks) -> DetectOutput {
+        let mut output = DetectOutput::default();
+        for plugin in self.plugins.iter_mut().filter(|plugin| plugin.runner.is_running()) {
+            let Some(ordered) = &mut plugin.ordered else { continue };
+            let watermark = watermarks.of(&plugin.runner.manifest.layers);
+            if let Err(error) = ordered.advance(&mut plugin.runner, watermark, &mut output) {
+                plugin.broken(&error);
+            }
+            plugin.settle();
+        }
+        output
+    }
+
+    /// The health of each plugin whose status changed since the last call or that has had many batches since: at first, of all.
+    pub fn health(&mut self) -> Vec<PluginHealth> {
+        let mut told = std::mem::take(&mut self.refused);
+        for plugin in &mut self.plugins {
+            let (status, batches) = (plugin.runner.status, plugin.runner.counters.batches);
+            let due = plugin
+                .told
+                .is_none_or(|(last, then)| last != status || batches >= then + HEALTH_BATCHES);
+            if due {
+                plugin.told = Some((status, batches));
+                told.push(plugin.health());
+            }
+        }
+        told
+    }
+
+    /// The health of every loaded plugin as it is now, for metrics and the end of a run.
+    pub fn health_now(&self) -> Vec<PluginHealth> {
+        self.plugins.iter().map(Plugin::health).collect()
+    }
+}
+
+impl Plugin {
+    fn health(&self) -> PluginHealth {
+        PluginHealth {
+            plugin: self.runner.manifest.id.clone(),
+            version: self.runner.manifest.version.clone(),
+            digest: self.digest.clone(),
+            status: self.runner.status,
+            reason: self.runner.reason.clone(),
+            counters: self.runner.counters,
+        }
+    }
+
+    /// The columns themselves could not be handled.
+    fn broken(&mut self, error: &ArrowError) {
+        self.runner
+            .quarantine(format!("its rows could not be put in order: {error}"));
+    }
+
+    /// A plugin that has been quarantined meanwhile lets go of what waits for it.
+    fn settle(&mut self) {
+        if !self.runner.is_running()
+            && let Some(ordered) = &mut self.ordered
+        {
+            ordered.abandon(&mut self.runner);
+        }
+    }
+}
+
+fn state_key(id: &str, shard: usize) -> String {
+    format!("plugin/{id}/{shard}")
+}
+
+fn time_key(id: &str) -> String {
+    format!("plugin/{id}/time")
+}
+
+/// The rows of the classes and layers that a plugin wants to see.
+fn select(batch: &RecordBatch, manifest: &PluginManifest) -> Arc<[u32]> {
+    let (class, layer) = (
+        column(batch, "class").as_string_view(),
+        column(batch, "layer").as_string_view(),
+    );
+    let wanted = |list: &[String], value: &str| list.is_empty() || list.iter().any(|item| item == value);
+    (0..batch.num_rows() as u32)
+        .filter(|row| {
+            let row = *row as usize;
+            wanted(&manifest.classes, class.value(row)) && wanted(&manifest.layers, layer.value(row))
+        })
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! What a plugin that keeps state needs around its runner: rows in order, and the right rows in the right shard.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use super::DetectOutput;
+use super::findings::needed_columns;
+use super::layout::{LaidBatch, LaidColumn, LaidText, column, text_at, times};
+use super::manifest::PluginManifest;
+use super::reorder::{ReorderBuffer, WAITING_BYTES_MAX, order};
+use super::runner::Runner;
+use crate::model::{EventSchema, Micros};
+
+/// Shards of every plugin that keeps state. Part of what is saved: changing it loses the states.
+pub(super) const SHARDS: usize = 16;
+/// Rows of one call.
+pub(super) const CALL_ROWS_MAX: usize = 8192;
+
+/// How far a plugin has come, as it is saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    /// Everything up to this event time has been released; what comes now and is not newer is late. `None`: nothing yet.
+    pub released: Option<Micros>,
+    /// Least event time that waits; `None`: nothing waits.
+    pub waiting: Option<Micros>,
+}
+
+impl Progress {
+    /// Rows newer than this waited when this was saved.
+    pub fn refeed_after(&self) -> Option<Micros> {
+        let waiting = self.waiting?.saturating_sub(1);
+        Some(self.released.map_or(waiting, |released| released.max(waiting)))
+    }
+}
+
+pub(super) struct Ordered {
+    /// Event columns that are kept while a row waits, in the schema's order.
+    columns: Vec<usize>,
+    waiting: ReorderBuffer,
+    released: Option<Micros>,
+    /// What was saved last.
+    saved: Option<Progress>,
+    /// Rows newer than this are to be fed again after a start.
+    pub refeed_after: Option<Micros>,
+}
+
+impl Ordered {
+    pub fn new(manifest: &PluginManifest) -> Ordered {
+        let schema = EventSchema::get();
+        let own = manifest
+            .columns
+            .iter()
+            .chain(&manifest.key)
+            .filter_map(|name| schema.index_of(name));
+        let needed = needed_columns().filter_map(|name| schema.index_of(name));
+        let mut columns: Vec<usize> = own.chain(needed).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        Ordered {
+            columns,
+            waiting: ReorderBuffer::new(WAITING_BYTES_MAX),
+            released: None,
+            saved: None,
+            refeed_after: None,
+        }
+    }
+
+    pub fn restore(&mut self, progress: Progress) {
+        self.released = progress.released;
+        self.refeed_after = progress.refeed_after();
+        self.saved = Some(progress);
+    }
+
+    /// The progress, when it is another than at the last call.
+    pub fn save(&mut self) -> Option<Progress> {
+        let now = Progress {
+            released: self.released,
+            waiting: self.waiting.oldest(),
+        };
+        let changed = self.saved != Some(now) && now != Progress::default();
+        self.saved = Some(now);
+        changed.then_some(now)
+    }
+
+    /// Rows `rows` of `events` arrive: late ones are processed at once, the others wait.
+    pub fn arrive(
+        &mut self,
+        runner: &mut Runner,
+        events: &RecordBatch,
+        rows: &[u32],
+        output: &mut DetectOutput,
+    ) -> Result<(), ArrowError> {
+        let batch = take_record_batch(&events.project(&self.columns)?, &UInt32Array::from(rows.to_vec()))?;
+        // A time that lies in the future is not to be believed: waiting for it would never end.
+        let future = future_rows(events, rows);
+        let released = self.released;
+        let late: Vec<bool> = times(&batch)
+            .iter()
+            .zip(future)
+            .map(|(time, future)| future || released.is_some_and(|released| *time <= released))
+            .collect();
+        if late.iter().any(|late| *late) {
+            let late = BooleanArray::from(late);
+            let now = filter_record_batch(&batch, &late)?;
+            runner.counters.rows_late += now.num_rows() as u64;
+            let now = take_record_batch(&now, &UInt32Array::from(order(&now)))?;
+            route(runner, &now, true, output);
+            self.waiting
+                .push(filter_record_batch(&batch, &arrow::compute::not(&late)?)?)?;
+        } else {
+            self.waiting.push(batch)?;
+        }
+        while self.waiting.is_full()
+            && let Some(middle) = self.waiting.median()
+        {
+            let before = self.waiting.rows();
+            self.release(runner, middle, output)?;
+            runner.counters.rows_early += (before - self.waiting.rows()) as u64;
+        }
+        Ok(())
+    }
+
+    /// Rows that waited when the state was saved come again.
+    pub fn refeed(&mut self, events: &RecordBatch, rows: &[u32]) -> Result<(), ArrowError> {
+        let Some(after) = self.refeed_after else { return Ok(()) };
+        let future = future_rows(events, rows);
+        let times = times(events);
+        let rows: Vec<u32> = rows
+            .iter()
+            .zip(future)
+            .filter(|(row, future)| !future && times[**row as usize] > after)
+            .map(|(row, _)| *row)
+            .collect();
+        self.waiting.push(take_record_batch(
+            &events.project(&self.columns)?,
+            &UInt32Array::from(rows),
+        )?)
+    }
+
+    /// Everything up to `watermark` is known to have arrived; `None`: no more is expected at all.
+    pub fn advance(
+        &mut self,
+        runner: &mut Runner,
+        watermark: Option<Micros>,
+        output: &mut DetectOutput,
+    ) -> Result<(), ArrowError> {
+        match watermark.or_else(|| self.waiting.newest()) {
+            Some(through) if self.released.is_none_or(|released| through > released) && through > Micros::MIN => {
+                self.release(runner, through, output)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops what waits, for a plugin that will not see it.
+    pub fn abandon(&mut self, runner: &mut Runner) {
+        runner.counters.rows_unseen += self.waiting.rows() as u64;
+        self.released = self.released.max(self.waiting.newest());
+        self.waiting.clear();
+    }
+
+    fn release(&mut self, runner: &mut Runner, through: Micros, output: &mut DetectOutput) -> Result<(), ArrowError> {
+        let due = self.waiting.release(through, CALL_ROWS_MAX)?;
+        self.released = self.released.max(Some(through));
+        due.iter().for_each(|batch| route(runner, batch, false, output));
+        Ok(())
+    }
+}
+
+/// Which rows say of themselves that their time is in the future.
+fn future_rows(events: &RecordBatch, rows: &[u32]) -> Vec<bool> {
+    let flags = column(events, "flags").as_list::<i32>();
+    let texts: &StringViewArray = flags.values().as_string_view();
+    rows.iter()
+        .map(|row| {
+            let row = *row as usize;
+            let range = flags.value_offsets()[row] as usize..flags.value_offsets()[row + 1] as usize;
+            flags.is_valid(row)
+                && range
+                    .into_iter()
+                    .any(|item| texts.is_valid(item) && texts.value(item) == "future_time")
+        })
+        .collect()
+}
+
+/// Shows the rows, which are in order, to the shards that their keys belong to.
+fn route(runner: &mut Runner, batch: &RecordBatch, late: bool, output: &mut DetectOutput) {
+    let keys: Vec<&StringViewArray> = runner
+        .manifest
+        .key
+        .iter()
+        .map(|name| column(batch, name).as_string_view())
+        .collect();
+    let mut shards: Vec<Vec<u32>> = vec![Vec::new(); SHARDS];
+    let key_of = |row: usize| keys.iter().find(|key| key.is_valid(row)).map(|key| key.value(row));
+    for row in 0..batch.num_rows() {
+        let tenant = text_at(batch, "tenant", row).unwrap_or_default();
+        shards[shard_of(tenant, key_of(row).unwrap_or_default())].push(row as u32);
+    }
+    for (shard, rows) in shards.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        let mut key = LaidText::with_capacity(rows.len());
+        for row in &rows {
+            match key_of(*row as usize) {
+                Some(value) => key.push(&[text_at(batch, "tenant", *row as usize).unwrap_or_default(), "\0", value]),
+                None => key.push(&[]),
+            };
+        }
+        let times = times(batch);
+        let names = runner.manifest.columns.clone();
+        let laid = LaidBatch {
+            time: rows.iter().map(|row| times[*row as usize]).collect(),
+            late: if late { vec![1; rows.len()] } else { Vec::new() },
+            key,
+            columns: names
+                .iter()
+                .map(|name| Arc::new(LaidColumn::of(column(batch, name), &rows)))
+                .collect(),
+            source: rows.into(),
+        };
+        runner.feed(shard, laid, batch, output);
+    }
+}
+
+/// The shard of a key: FNV-1a over tenant, NUL and key, folded. Part of what is saved, as `SHARDS` is.
+pub(super) fn shard_of(tenant: &str, key: &str) -> usize {
+    let bytes = tenant.bytes().chain([0]).chain(key.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    ((hash ^ (hash >> 32)) % SHARDS as u64) as usize
+}

@@ -1,0 +1,165 @@
+use super::*;
+
+#[test]
+fn equal_content_is_the_same_revision_also_after_a_reopen() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let fresh = journal
+        .append(vec![
+            titled("a", "1"),
+            titled("b", "1"),
+            titled("a", "1"),
+            titled("a", "2"),
+        ])
+        .unwrap();
+    let pairs: Vec<_> = fresh
+        .iter()
+        .map(|incident| (&*incident.incident_id, incident.revision))
+        .collect();
+    assert_eq!(pairs, [("a", 1), ("b", 1), ("a", 2)]);
+    assert!(
+        journal
+            .append(vec![titled("a", "2"), titled("b", "1")])
+            .unwrap()
+            .is_empty()
+    );
+    drop(journal);
+
+    let mut journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.position(), 3);
+    assert!(
+        journal
+            .append(vec![titled("a", "2"), titled("b", "1")])
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(journal.append(vec![titled("a", "1")]).unwrap()[0].revision, 3);
+    let all = journaled(&journal);
+    assert_eq!(all.len(), 4);
+    assert_eq!(all[3], ("a".into(), 3, "1".into()));
+}
+
+#[test]
+fn the_greater_of_journal_and_tables_is_remembered() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    journal.append(vec![titled("a", "1"), titled("a", "2")]).unwrap();
+    journal.remember("a", 1, "older than what the journal knows");
+    journal.remember("c", 7, &titled("c", "1").content_id().to_string());
+    assert!(
+        journal
+            .append(vec![titled("a", "2"), titled("c", "1")])
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(journal.append(vec![titled("c", "2")]).unwrap()[0].revision, 8);
+    let unstored = journal.unstored(|id, revision| id == "a" && revision == 1).unwrap();
+    assert_eq!(
+        unstored
+            .iter()
+            .map(|i| (&*i.incident_id, i.revision))
+            .collect::<Vec<_>>(),
+        [("a", 2), ("c", 8)]
+    );
+}
+
+/// A crash may leave any prefix of the last write.
+#[test]
+fn any_torn_tail_is_cut_and_the_rest_stays() {
+    let whole = {
+        let dir = TempDir::new().unwrap();
+        let mut journal = Journal::open(dir.path()).unwrap();
+        journal.append(vec![titled("a", "1")]).unwrap();
+        let first = std::fs::metadata(segment_path(dir.path(), 0)).unwrap().len();
+        journal.append(vec![titled("a", "2")]).unwrap();
+        (first, std::fs::read(segment_path(dir.path(), 0)).unwrap())
+    };
+    let (first, bytes) = whole;
+    for length in [
+        first,
+        first + 1,
+        first + 11,
+        first + 12,
+        first + 40,
+        bytes.len() as u64 - 1,
+    ] {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(segment_path(dir.path(), 0), &bytes[..length as usize]).unwrap();
+        let mut journal = Journal::open(dir.path()).unwrap();
+        assert_eq!(
+            std::fs::metadata(segment_path(dir.path(), 0)).unwrap().len(),
+            first,
+            "cut at {length}"
+        );
+        assert_eq!(journal.append(vec![titled("a", "3")]).unwrap()[0].revision, 2);
+        assert_eq!(journaled(&journal).len(), 2);
+    }
+}
+
+#[test]
+fn damage_before_the_newest_segment_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open_sized(dir.path(), 1).unwrap();
+    journal.append(vec![titled("a", "1")]).unwrap();
+    journal.append(vec![titled("a", "2")]).unwrap();
+    drop(journal);
+    OpenOptions::new()
+        .append(true)
+        .open(segment_path(dir.path(), 0))
+        .unwrap()
+        .write_all(b"x")
+        .unwrap();
+    assert!(matches!(Journal::open(dir.path()), Err(ForwardError::Damaged { .. })));
+}
+
+#[test]
+fn one_writer_per_directory() {
+    let dir = TempDir::new().unwrap();
+    let _journal = Journal::open(dir.path()).unwrap();
+    assert!(matches!(Journal::open(dir.path()), Err(ForwardError::InUse { .. })));
+}
+
+#[test]
+fn a_score_that_json_cannot_hold_is_left_out_and_stops_nobody() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let bad = Incident {
+        score: f64::NAN,
+        ..incident()
+    };
+    let written = journal.append(vec![bad, incident()]).unwrap();
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].revision, 1);
+}
+
+#[tokio::test]
+async fn segments_go_when_committed_and_passed_by_every_sink() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open_sized(dir.path(), 1).unwrap();
+    for title in ["1", "2", "3", "4"] {
+        journal.append(vec![titled("a", title)]).unwrap();
+    }
+    assert_eq!(segments(dir.path()).unwrap(), [0, 1, 2, 3]);
+    journal.committed(4).unwrap();
+    assert_eq!(
+        segments(dir.path()).unwrap().len(),
+        4,
+        "no forwarder has said who reads"
+    );
+    let reader = journal.reader().unwrap();
+    reader.report(|cursors| *cursors = Some(vec![4, 2]));
+    journal.committed(1).unwrap();
+    assert_eq!(segments(dir.path()).unwrap(), [1, 2, 3]);
+    journal.committed(4).unwrap();
+    assert_eq!(segments(dir.path()).unwrap(), [2, 3]);
+    reader.report(|cursors| *cursors = Some(vec![]));
+    journal.committed(4).unwrap();
+    assert_eq!(segments(dir.path()).unwrap(), [3]);
+    drop(journal);
+    let mut journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.append(vec![titled("a", "5")]).unwrap()[0].revision, 5);
+    assert_eq!(
+        journaled(&journal),
+        [("a".into(), 4, "4".into()), ("a".into(), 5, "5".into())]
+    );
+}

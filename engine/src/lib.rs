@@ -1,0 +1,31 @@
+//! Sentrail: a streaming threat-correlation engine for AI infrastructure.
+//!
+//! Data travels one way: `source` → `normalize` → `detect` → `correlate` → `store`, and from there to `query`, `search` and
+//! `forward`. Only `pipeline` wires them together. ARCHITECTURE.md has the map.
+
+pub mod model;
+
+pub mod config;
+pub mod source;
+
+pub mod normalize;
+
+pub mod detect;
+
+pub mod correlate;
+
+pub mod store;
+
+pub mod search;
+
+pub mod query;
+
+pub mod forward;
+
+pub mod serve;
+
+pub mod simulate;
+
+pub mod pipeline;
+
+pub mod cli;

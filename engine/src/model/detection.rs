@@ -1,0 +1,57 @@
+//! What a detector says of events, and what could not become an event.
+
+use serde::{Deserialize, Serialize};
+
+use super::entity::RoledEntity;
+use super::id::Id;
+use super::severity::Severity;
+use super::time::Micros;
+
+/// One finding of one rule. Immutable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Hash of tenant, plugin, rule and the ids of the events that show it.
+    pub detection_id: String,
+    pub tenant: String,
+    /// Event time of the decisive event.
+    pub time: Micros,
+    pub plugin: String,
+    pub plugin_version: String,
+    pub rule: String,
+    pub severity: Severity,
+    pub title: String,
+    /// What was seen, for an analyst.
+    pub message: String,
+    /// ATT&CK and ATLAS technique ids.
+    pub techniques: Vec<String>,
+    /// Sorted, without repeats.
+    pub entities: Vec<RoledEntity>,
+    /// Ids of the events that show it, the decisive one last.
+    pub event_ids: Vec<String>,
+    /// Layer of the decisive event.
+    pub layer: String,
+    /// `api_operation` of the decisive event.
+    pub action: String,
+    /// The decisive event came later than the plugin's reorder bound.
+    pub late: bool,
+}
+
+impl Detection {
+    pub fn id_of(tenant: &str, plugin: &str, rule: &str, event_ids: &[&str]) -> Id {
+        let mut parts: Vec<&[u8]> = vec![b"detection", tenant.as_bytes(), plugin.as_bytes(), rule.as_bytes()];
+        parts.extend(event_ids.iter().map(|id| id.as_bytes()));
+        Id::of(&parts)
+    }
+}
+
+/// A record that could not be decoded: kept with its bytes, its place and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub tenant: String,
+    pub source: String,
+    pub position: String,
+    pub reason: String,
+    /// The bytes as they came, cut to a named limit.
+    pub raw: Vec<u8>,
+    pub ingested_time: Micros,
+}

@@ -1,0 +1,51 @@
+//! Ids are hashes of what they name, so that the same telemetry gives the same ids on every run and every machine.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The first 128 bits of a SHA-256 over length-prefixed parts, written as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub u128);
+
+impl Id {
+    /// Hashes `parts`; each is prefixed by its length, so that ("ab", "c") and ("a", "bc") differ.
+    pub fn of(parts: &[&[u8]]) -> Id {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        let digest = hasher.finalize();
+        let mut first = [0u8; 16];
+        first.copy_from_slice(&digest[..16]);
+        Id(u128::from_be_bytes(first))
+    }
+
+    /// Reads the 32 hexadecimal digits that `Display` writes.
+    pub fn parse(text: &str) -> Option<Id> {
+        (text.len() == 32)
+            .then(|| u128::from_str_radix(text, 16).ok().map(Id))
+            .flatten()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// First eight bytes of the SHA-256 of `bytes`: tells a repeated record from another under the same id.
+pub fn content_hash(bytes: &[u8]) -> i64 {
+    let digest = Sha256::digest(bytes);
+    let mut first = [0u8; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
+}

@@ -1,0 +1,94 @@
+//! Incidents: linked detections, the path through them, and why.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::Id;
+use super::severity::Severity;
+use super::time::Micros;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentStatus {
+    Open,
+    /// Its detections belong to the incident named by `merged_into`.
+    Merged,
+    /// New evidence took its links away: what held it together turned out to be shared by many.
+    Dissolved,
+}
+
+impl IncidentStatus {
+    pub fn text(self) -> &'static str {
+        match self {
+            IncidentStatus::Open => "open",
+            IncidentStatus::Merged => "merged",
+            IncidentStatus::Dissolved => "dissolved",
+        }
+    }
+}
+
+/// One revision of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Hash of tenant and seed; the seed is the member with the least (time, detection id).
+    pub incident_id: String,
+    pub tenant: String,
+    /// Counts from 1. Given by the alert journal, which is the record of what each revision held; 0 until then.
+    pub revision: u32,
+    pub status: IncidentStatus,
+    pub severity: Severity,
+    /// 0 to 100: the sum of `score_parts`, capped.
+    pub score: f64,
+    pub score_parts: Vec<ScorePart>,
+    pub title: String,
+    pub first_time: Micros,
+    pub last_time: Micros,
+    /// Technique ids in the order in which they were first seen.
+    pub techniques: Vec<String>,
+    /// `kind:value`, sorted.
+    pub entities: Vec<String>,
+    /// Layers of the stack it touched, sorted.
+    pub layers: Vec<String>,
+    /// Ids of the member detections, ordered by (time, id).
+    pub detection_ids: Vec<String>,
+    pub merged_into: Option<String>,
+    pub path: Vec<PathStep>,
+}
+
+impl Incident {
+    pub fn id_of(tenant: &str, seed_detection: &str) -> Id {
+        Id::of(&[b"incident", tenant.as_bytes(), seed_detection.as_bytes()])
+    }
+
+    /// Hash of everything but the revision number: two revisions with the same content are the same revision.
+    pub fn content_id(&self) -> Id {
+        let mut content = self.clone();
+        content.revision = 0;
+        Id::of(&[&serde_json::to_vec(&content).unwrap_or_default()])
+    }
+}
+
+/// One contribution to the score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScorePart {
+    pub name: String,
+    pub points: f64,
+    pub why: String,
+}
+
+/// One step of the attack path: a detection (folded with its repeats) or a relation that led from one entity to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PathStep {
+    /// Counts from 1.
+    pub step: u32,
+    pub time: Micros,
+    /// `kind:value`; empty when there is none.
+    pub from_entity: String,
+    pub to_entity: String,
+    /// What was done: an operation, or a relation's kind.
+    pub action: String,
+    /// Technique ids, joined by `, `.
+    pub technique: Option<String>,
+    pub detection_id: Option<String>,
+    /// Why this step belongs to the incident.
+    pub why: String,
+}

@@ -1,0 +1,23 @@
+//! The nouns every stage speaks: events, detections, relations, entities, incidents, offsets. No I/O, no clock.
+
+pub mod detection;
+pub mod entity;
+pub mod event;
+pub mod id;
+pub mod incident;
+pub mod offsets;
+pub mod raw;
+pub mod relation;
+pub mod severity;
+pub mod time;
+
+pub use detection::{Detection, Rejected};
+pub use entity::{Entity, EntityRole, RoledEntity};
+pub use event::{ColumnType, EventBatch, EventColumn, EventSchema};
+pub use id::Id;
+pub use incident::{Incident, IncidentStatus, PathStep, ScorePart};
+pub use offsets::{InputId, InputOffset, Offsets};
+pub use raw::{Payload, Position, RawBatch};
+pub use relation::{Relation, RelationSet};
+pub use severity::Severity;
+pub use time::Micros;

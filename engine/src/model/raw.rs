@@ -1,0 +1,53 @@
+//! What a source hands on: payloads as they came, where each stood, and how far the input is read with them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::offsets::{InputId, InputOffset};
+
+/// Where a payload stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Written `topic/partition/offset`.
+    Kafka {
+        topic: Arc<str>,
+        partition: i32,
+        offset: i64,
+    },
+    /// Written `path:record`, records counted from 1.
+    File { path: Arc<str>, record: u64 },
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Position::Kafka {
+                topic,
+                partition,
+                offset,
+            } => write!(f, "{topic}/{partition}/{offset}"),
+            Position::File { path, record } => write!(f, "{path}:{record}"),
+        }
+    }
+}
+
+/// One Kafka message, one line of a file, or one whole document: holds one record or, in an array or a wrapper, several.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    pub bytes: Bytes,
+    pub position: Position,
+    /// Only the beginning of a record that is longer than its source's limit or breaks off: nothing to decode, only to reject.
+    pub truncated: bool,
+}
+
+/// Payloads of one input in its order. `next` is where the input goes on after the last of them, durable with what they become.
+#[derive(Clone, Debug)]
+pub struct RawBatch {
+    /// Name of the configured source.
+    pub source: Arc<str>,
+    pub input: InputId,
+    pub payloads: Vec<Payload>,
+    pub next: InputOffset,
+}

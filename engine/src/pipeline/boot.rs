@@ -1,0 +1,290 @@
+//! Starting: from the data directory's last durable epoch to running stages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use super::PipelineError;
+use super::commit::Committer;
+use super::epoch::EpochRows;
+use super::run::Engine;
+use super::watermark::{InputTimes, SourceTime};
+use crate::config::Settings;
+use crate::correlate::Correlator;
+use crate::detect::Detectors;
+use crate::forward::{Forwarder, Journal};
+use crate::model::{EventBatch, Incident, Micros, time, time::to_rfc3339};
+use crate::normalize::Normalizer;
+use crate::query::{self, QueryError};
+use crate::search::Index;
+use crate::source::{self, Progress};
+use crate::store::{self, Store, Table, Views};
+
+/// Ids of events older than this before the newest are not looked for among new ones after a restart: producers repeat what they
+/// sent minutes ago, not days.
+const DEDUPE_SPAN: Micros = 24 * time::HOUR;
+
+/// Key of the state that says up to where the correlator had let go.
+pub const WATERMARK: &str = "pipeline/watermark";
+
+pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<Engine, PipelineError> {
+    let dir = settings.storage.dir.clone();
+    let mut normalizer = Normalizer::new(&settings.sources)?;
+    let mut detectors = Detectors::load(&settings.plugins, Some(&dir.join("cache")))?;
+    let (store, recovered) = Store::open(&dir).await?;
+    let views = store.views();
+    let mut journal = Journal::open(&dir.join("journal"))?;
+    let mut correlator = Correlator::new(settings.correlate.clone());
+    let mut epoch = EpochRows::new(recovered.epoch + 1);
+    let mut index = Index::open_or_create(&dir.join("index"))?;
+
+    detectors.restore(&recovered.state);
+    let session = query::session(Views::fixed(views.current()), None).await?;
+    let stored = incidents(&session, "true").await?;
+    for incident in &stored {
+        journal.remember(
+            &incident.incident_id,
+            incident.revision,
+            &incident.content_id().to_string(),
+        );
+    }
+    let revisions: HashMap<&str, u32> = stored
+        .iter()
+        .map(|incident| (incident.incident_id.as_str(), incident.revision))
+        .collect();
+    // What was journaled after the last durable epoch may have left already: the tables must come to know it.
+    let unstored = journal.unstored(|id, revision| revisions.get(id).is_some_and(|newest| *newest >= revision))?;
+    epoch.add_incidents(&unstored, now())?;
+    if index.committed_epoch() != Some(recovered.epoch) {
+        index.clear()?;
+        index.apply(&stored)?;
+    }
+    index.apply(&unstored)?;
+    index.commit(recovered.epoch)?;
+    if recovered.epoch > 0 {
+        let watermark = recovered
+            .state
+            .get(WATERMARK)
+            .and_then(|bytes| bytes.as_ref().try_into().ok());
+        let watermark = watermark.map(Micros::from_le_bytes);
+        resume(
+            &session,
+            &mut normalizer,
+            &mut detectors,
+            &mut correlator,
+            &settings,
+            watermark,
+        )
+        .await?;
+    }
+    // The journal is ahead of the tables: of two revisions of an incident the later one, which comes last, counts.
+    correlator.resume(Vec::new(), Vec::new(), stored.into_iter().chain(unstored).collect());
+    drop(session);
+
+    let sources: HashMap<Arc<str>, SourceTime> = settings
+        .sources
+        .iter()
+        .map(|source| {
+            let layers = normalizer
+                .layers(&source.name)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            (
+                source.name.as_str().into(),
+                SourceTime {
+                    lateness: normalizer.lateness(&source.name),
+                    layers,
+                },
+            )
+        })
+        .collect();
+    let forwarder = Forwarder::start(&settings.forward, &dir.join("forward"), journal.reader()?)?;
+    let progress = Arc::new(Progress::default());
+    let (sources_handle, events) = source::start(&settings.sources, &recovered.offsets, progress.clone())?;
+    let serve = super::servers::start(&settings.serve, &views, &index).await?;
+    Ok(Engine::new(super::run::Parts {
+        times: InputTimes::new(sources),
+        committer: Committer::start(store),
+        settings,
+        normalizer,
+        detectors,
+        correlator,
+        journal,
+        index,
+        epoch,
+        views,
+        forwarder,
+        sources: sources_handle,
+        events,
+        progress,
+        stopped,
+        recovered_epoch: recovered.epoch,
+        offsets: recovered.offsets,
+        serve,
+    }))
+}
+
+/// Microseconds now.
+pub fn now() -> Micros {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_micros() as Micros
+}
+
+/// The incidents whose id is in the stored revisions, each in its newest one; `condition` is over the columns of `incidents`.
+pub async fn incidents(session: &SessionContext, condition: &str) -> Result<Vec<Incident>, PipelineError> {
+    let of = |table: Table| {
+        let sql = format!(
+            "SELECT {} FROM {} WHERE incident_id IN (SELECT incident_id FROM incidents WHERE {condition})",
+            columns(table),
+            if table == Table::IncidentRevisions {
+                "incidents"
+            } else {
+                table.name()
+            }
+        );
+        async move { query::sql(session, &sql).await }
+    };
+    let revisions = of(Table::IncidentRevisions).await?;
+    let (path, evidence) = (of(Table::IncidentPath).await?, of(Table::IncidentEvidence).await?);
+    Ok(store::incidents_from_batches(&revisions, &path, &evidence)?)
+}
+
+fn columns(table: Table) -> String {
+    let names: Vec<String> = table
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    names.join(", ")
+}
+
+/// Gives every stage back what it held when the last epoch was sealed, from the tables.
+async fn resume(
+    session: &SessionContext,
+    normalizer: &mut Normalizer,
+    detectors: &mut Detectors,
+    correlator: &mut Correlator,
+    settings: &Settings,
+    watermark: Option<Micros>,
+) -> Result<(), PipelineError> {
+    let Some(newest) = newest_time(session).await? else {
+        return Ok(());
+    };
+    tracing::info!(
+        newest_event = to_rfc3339(newest),
+        "resuming from the last durable epoch"
+    );
+
+    // What the last run had let go of; a source that lags behind the others holds it back.
+    let complete = watermark.map_or(newest, |watermark| watermark.min(newest));
+
+    let ids = format!(
+        "SELECT event_id, raw_hash, time FROM events WHERE time >= {}",
+        at(complete.saturating_sub(DEDUPE_SPAN))
+    );
+    let mut batches = stream(session, &ids).await?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(QueryError::from)?;
+        let ids = cast(batch.column(0), &DataType::Utf8View)?;
+        let (ids, times) = (
+            ids.as_string_view(),
+            batch.column(2).as_primitive::<TimestampMicrosecondType>(),
+        );
+        let hashes = batch.column(1).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            normalizer.remember(ids.value(row), hashes.value(row), times.value(row));
+        }
+    }
+
+    if let Some(from) = detectors.refeed_from() {
+        let sql = format!(
+            "SELECT {} FROM events WHERE time > {}",
+            columns(Table::Events),
+            at(from)
+        );
+        let mut batches = stream(session, &sql).await?;
+        let schema = Table::Events.schema();
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(QueryError::from)?;
+            let columns = batch.columns().iter().zip(schema.fields());
+            let columns = columns
+                .map(|(column, field)| cast(column, field.data_type()))
+                .collect::<Result<Vec<_>, _>>()?;
+            let batch = RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)?;
+            detectors.refeed(&EventBatch::new(batch));
+        }
+    }
+
+    let start = Correlator::retention_start(&settings.correlate, complete);
+    let oldest = oldest_member(session, start).await?;
+    let relations_start = at(Correlator::relations_start(&settings.correlate, oldest));
+    let start = at(start);
+    // Members of incidents that are still young may be older than the retention itself.
+    let detections = format!(
+        "SELECT {} FROM detections WHERE time >= {start} OR incident_id IN (SELECT incident_id FROM incidents \
+         WHERE status = 'open' AND last_time >= {start})",
+        columns(Table::Detections)
+    );
+    let relations = format!(
+        "SELECT {} FROM stored.relation_parts WHERE bucket >= {relations_start}",
+        columns(Table::RelationParts)
+    );
+    correlator.resume(
+        store::detections_from_batches(&query::sql(session, &detections).await?)?,
+        store::relations_from_batches(&query::sql(session, &relations).await?)?,
+        Vec::new(),
+    );
+    Ok(())
+}
+
+fn at(time: Micros) -> String {
+    format!("arrow_cast({time}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
+}
+
+fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, PipelineError> {
+    arrow::compute::cast(column, to).map_err(arrow_error)
+}
+
+fn arrow_error(error: ArrowError) -> PipelineError {
+    QueryError::from(DataFusionError::from(error)).into()
+}
+
+async fn stream(session: &SessionContext, sql: &str) -> Result<SendableRecordBatchStream, PipelineError> {
+    let frame = session.sql(sql).await.map_err(QueryError::from)?;
+    Ok(frame.execute_stream().await.map_err(QueryError::from)?)
+}
+
+/// The time of the oldest finding that an incident which can still grow is made of, at most `start`.
+async fn oldest_member(session: &SessionContext, start: Micros) -> Result<Micros, PipelineError> {
+    let sql = format!(
+        "SELECT min(first_time) FROM incidents WHERE status = 'open' AND last_time >= {}",
+        at(start)
+    );
+    Ok(time_of(&query::sql(session, &sql).await?).map_or(start, |oldest| oldest.min(start)))
+}
+
+/// The one time that a query gave.
+fn time_of(batches: &[RecordBatch]) -> Option<Micros> {
+    let batch = batches.first().filter(|batch| batch.num_rows() > 0)?;
+    let column = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>()?;
+    column.is_valid(0).then(|| column.value(0))
+}
+
+/// The newest event time that is no flagged guess; `None` without events.
+async fn newest_time(session: &SessionContext) -> Result<Option<Micros>, PipelineError> {
+    let sql = "SELECT max(time) FROM events WHERE flags IS NULL OR NOT (array_has(flags, 'future_time') OR array_has(flags, 'no_time'))";
+    Ok(time_of(&query::sql(session, sql).await?))
+}

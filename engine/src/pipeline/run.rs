@@ -1,0 +1,424 @@
+//! The loop: what sources deliver goes through the stages; on a beat, incidents are journaled and readers see the newest rows;
+//! when an epoch is due it is sealed and made durable in the background.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::block_in_place;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::boot::{WATERMARK, now};
+use super::commit::{Committer, Durable, Sealed};
+use super::epoch::EpochRows;
+use super::report::REPORT_INTERVAL;
+use super::servers::Servers;
+use super::watermark::InputTimes;
+use super::{PipelineError, Status};
+use crate::config::Settings;
+use crate::correlate::Correlator;
+use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Watermarks};
+use crate::forward::{Forwarder, Journal};
+use crate::model::{Incident, Micros, Offsets, RawBatch};
+use crate::normalize::Normalizer;
+use crate::search::{Index, Searcher};
+use crate::source::{Progress, SourceEvent, Sources};
+use crate::store::{self, EpochData, Views};
+
+/// How often incidents are journaled and new rows become visible: well under the second in which an event must be queryable.
+const BEAT: Duration = Duration::from_millis(200);
+/// Sources that have no input by then have none for now: a consumer group's join takes seconds, and longer when members were killed
+/// and the broker has yet to notice.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+/// How long the end of a run waits for receivers; what is left goes out after the next start.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything a run is made of.
+pub struct Parts {
+    pub settings: Settings,
+    pub normalizer: Normalizer,
+    pub detectors: Detectors,
+    pub correlator: Correlator,
+    pub journal: Journal,
+    pub index: Index,
+    pub epoch: EpochRows,
+    pub views: Views,
+    pub forwarder: Forwarder,
+    pub sources: Sources,
+    pub events: mpsc::Receiver<SourceEvent>,
+    pub progress: Arc<Progress>,
+    pub times: InputTimes,
+    pub committer: Committer,
+    pub stopped: watch::Receiver<bool>,
+    pub recovered_epoch: u64,
+    /// Where every input goes on.
+    pub offsets: Offsets,
+    pub serve: Servers,
+}
+
+pub struct Engine {
+    pub(super) parts: Parts,
+    pub(super) status: watch::Sender<Status>,
+    /// Per source, what kept it from reading since its last batch.
+    pub(super) troubles: HashMap<Arc<str>, String>,
+    /// Newest status of each incident that this run touched.
+    incidents: HashMap<String, &'static str>,
+    /// Sources that have not finished.
+    running: usize,
+    /// Epochs handed to the committer that it has not answered for.
+    in_flight: usize,
+    /// Up to where the correlator let go, when that moved since the last epoch.
+    expired_at: Option<Micros>,
+    /// Detectors or the correlator may have something new to say.
+    moved: bool,
+}
+
+impl Engine {
+    pub fn new(parts: Parts) -> Engine {
+        let running = parts.settings.sources.len();
+        let status = watch::Sender::new(Status {
+            epoch: parts.recovered_epoch,
+            ..Status::default()
+        });
+        Engine {
+            parts,
+            status,
+            troubles: HashMap::new(),
+            incidents: HashMap::new(),
+            running,
+            in_flight: 0,
+            expired_at: None,
+            moved: false,
+        }
+    }
+
+    pub fn status_receiver(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    pub fn views(&self) -> Views {
+        self.parts.views.clone()
+    }
+
+    pub fn searcher(&self) -> Searcher {
+        self.parts.index.searcher()
+    }
+
+    pub fn manifests(&self) -> Vec<PluginManifest> {
+        self.parts.detectors.manifests().to_vec()
+    }
+
+    pub fn problems(&self) -> Vec<PluginProblem> {
+        self.parts.detectors.problems().to_vec()
+    }
+
+    /// Runs until every source has finished or a stop is asked for, then drains and makes everything durable.
+    pub async fn run(mut self) -> Result<Status, PipelineError> {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopped = self.parts.stopped.clone();
+        let mut last_beat = Instant::now();
+        let mut last_report = Instant::now();
+        let mut waiting_since = Instant::now();
+        self.report();
+        while self.running > 0 {
+            tokio::select! {
+                biased;
+                () = told_to_stop(&mut stopped) => break,
+                durable = self.parts.committer.durable.recv() => self.became_durable(durable)?,
+                event = self.parts.events.recv() => match event {
+                    Some(event) => self.take(event).await?,
+                    None => break,
+                },
+                _ = beat.tick() => {}
+            }
+            if last_beat.elapsed() >= BEAT {
+                self.beat().await?;
+                last_beat = Instant::now();
+            }
+            if last_report.elapsed() >= REPORT_INTERVAL {
+                self.report();
+                last_report = Instant::now();
+                if !self.parts.times.waiting() {
+                    waiting_since = Instant::now();
+                } else if waiting_since.elapsed() >= START_PATIENCE && self.parts.times.stop_waiting() {
+                    block_in_place(|| self.advance())?;
+                }
+            }
+        }
+        self.finish().await
+    }
+
+    async fn take(&mut self, event: SourceEvent) -> Result<(), PipelineError> {
+        match event {
+            SourceEvent::Opened(input, source) => self.parts.times.opened(input, source),
+            SourceEvent::Batch(raw) => {
+                block_in_place(|| self.process(&raw))?;
+                if self.parts.epoch.bytes >= self.parts.settings.storage.flush_bytes {
+                    self.beat().await?;
+                }
+            }
+            SourceEvent::Idle(input) => {
+                self.parts.times.idle(&input);
+                block_in_place(|| self.advance())?;
+            }
+            SourceEvent::Ended(input) => {
+                self.parts.times.ended(&input);
+                block_in_place(|| self.advance())?;
+            }
+            SourceEvent::Revoking { done, .. } => {
+                self.beat().await?;
+                self.seal().await?;
+                self.settle().await?;
+                let _ = done.send(());
+            }
+            SourceEvent::Trouble { source, message } => {
+                tracing::warn!(%source, "{message}");
+                self.troubles.insert(source, message);
+            }
+            SourceEvent::Finished(source) => {
+                tracing::info!(%source, "source read to its end");
+                self.parts.times.heard(&source);
+                block_in_place(|| self.advance())?;
+                self.running = self.running.saturating_sub(1);
+            }
+            SourceEvent::Failed { error, .. } => return Err(PipelineError::Reading(error)),
+        }
+        Ok(())
+    }
+
+    /// One raw batch through all stages.
+    fn process(&mut self, raw: &RawBatch) -> Result<(), PipelineError> {
+        let began = Instant::now();
+        let parts = &mut self.parts;
+        let decoded = parts.normalizer.decode(raw, now());
+        let decode = began.elapsed();
+        parts.times.read(&raw.input, &raw.source, decoded.newest_time);
+        parts.progress.decoded(&raw.input, decoded.newest_time);
+        parts.offsets.insert(raw.input.clone(), raw.next.clone());
+        parts.epoch.moved = true;
+        parts.epoch.bytes += decoded.bytes as usize;
+        parts.epoch.add_events(&decoded.events);
+        parts.epoch.add_rejected(&decoded.rejected)?;
+        parts.epoch.add_relations(&decoded.relations);
+        let began = Instant::now();
+        let found = parts.detectors.detect(&decoded.events);
+        let detect = began.elapsed();
+        self.troubles.remove(&raw.source);
+        self.count_batch(raw, &decoded);
+        self.status.send_modify(|status| {
+            status.records += decoded.records;
+            status.events += decoded.events.rows() as u64;
+            status.rejected += decoded.rejected.len() as u64;
+            status.duplicates += decoded.duplicates;
+            status.bytes += decoded.bytes;
+            status.caught_up = false;
+            status.seconds.decode += decode.as_secs_f64();
+            status.seconds.detect += detect.as_secs_f64();
+        });
+        let began = Instant::now();
+        self.parts.correlator.apply(Vec::new(), decoded.relations);
+        self.status
+            .send_modify(|status| status.seconds.correlate += began.elapsed().as_secs_f64());
+        self.found(found)?;
+        self.advance()
+    }
+
+    /// Lets event time pass as far as the inputs allow.
+    fn advance(&mut self) -> Result<(), PipelineError> {
+        let began = Instant::now();
+        let found = self.parts.detectors.advance(&Watermarks(self.parts.times.by_layer()));
+        self.status
+            .send_modify(|status| status.seconds.detect += began.elapsed().as_secs_f64());
+        self.found(found)
+    }
+
+    fn found(&mut self, found: DetectOutput) -> Result<(), PipelineError> {
+        self.moved = true;
+        self.count_detections(&found.detections);
+        let parts = &mut self.parts;
+        parts.epoch.add_detections(&found.detections)?;
+        parts.epoch.add_relations(&found.relations);
+        self.status
+            .send_modify(|status| status.detections += found.detections.len() as u64);
+        parts.correlator.apply(found.detections, found.relations);
+        Ok(())
+    }
+
+    /// Journals what changed, shows readers the newest rows, and seals the epoch when it is due.
+    async fn beat(&mut self) -> Result<(), PipelineError> {
+        block_in_place(|| self.publish())?;
+        let storage = &self.parts.settings.storage;
+        if self.parts.epoch.is_due(storage.flush_interval, storage.flush_bytes) {
+            self.seal().await?;
+        }
+        let caught_up = self.parts.times.quiet() && self.parts.events.is_empty();
+        self.status
+            .send_if_modified(|status| std::mem::replace(&mut status.caught_up, caught_up) != caught_up);
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), PipelineError> {
+        let parts = &mut self.parts;
+        let began = Instant::now();
+        let mut correlate = Duration::ZERO;
+        if std::mem::take(&mut self.moved) {
+            let changes = parts.correlator.changes();
+            correlate = began.elapsed();
+            if !changes.is_empty() {
+                let fresh = parts.journal.append(changes)?;
+                parts.epoch.add_incidents(&fresh, now())?;
+                parts.index.apply(&fresh)?;
+                parts.index.commit(parts.epoch.number.saturating_sub(1))?;
+                parts.serve.state.metrics.revisions.inc_by(fresh.len() as u64);
+                count(&mut self.incidents, &fresh);
+                let by_status = by_status(&self.incidents);
+                self.status.send_modify(|status| status.incidents = by_status);
+            }
+            if let Some(watermark) = parts.times.overall() {
+                parts.correlator.expire(watermark);
+                self.expired_at = Some(watermark);
+            }
+        }
+        self.tell_plugin_health(false)?;
+        let parts = &mut self.parts;
+        if parts.epoch.unpublished {
+            let tail = parts.epoch.tail()?;
+            parts.views.publish_tail(parts.epoch.number, tail);
+        }
+        let publish = began.elapsed().saturating_sub(correlate);
+        self.status.send_modify(|status| {
+            status.seconds.correlate += correlate.as_secs_f64();
+            status.seconds.publish += publish.as_secs_f64();
+        });
+        Ok(())
+    }
+
+    /// Hands the epoch to the committer and begins the next one.
+    async fn seal(&mut self) -> Result<(), PipelineError> {
+        if self.parts.epoch.is_empty() {
+            return Ok(());
+        }
+        let sealed = block_in_place(|| -> Result<Sealed, PipelineError> {
+            let parts = &mut self.parts;
+            let next = EpochRows::new(parts.epoch.number + 1);
+            let epoch = std::mem::replace(&mut parts.epoch, next);
+            let number = epoch.number;
+            let tables = epoch.seal()?;
+            let offsets = parts.offsets.clone();
+            let (mut state, plugins) = (parts.detectors.save(), parts.detectors.digests());
+            if let Some(watermark) = self.expired_at.take() {
+                state.insert(WATERMARK.to_owned(), watermark.to_le_bytes().to_vec().into());
+            }
+            let data = EpochData {
+                epoch: number,
+                tables,
+                offsets,
+                state,
+                plugins,
+            };
+            Ok(Sealed {
+                data,
+                journal_position: parts.journal.position(),
+            })
+        })?;
+        self.in_flight += 1;
+        if self.parts.committer.sealed.send(sealed).await.is_err() {
+            // It ends only after it has told why.
+            self.settle().await?;
+            return Err(PipelineError::Stopped("the committer".into()));
+        }
+        Ok(())
+    }
+
+    /// Waits until every sealed epoch is durable.
+    async fn settle(&mut self) -> Result<(), PipelineError> {
+        while self.in_flight > 0 {
+            let durable = self.parts.committer.durable.recv().await;
+            self.became_durable(durable)?;
+        }
+        Ok(())
+    }
+
+    fn became_durable(&mut self, durable: Option<Result<Durable, store::StoreError>>) -> Result<(), PipelineError> {
+        let Durable {
+            epoch,
+            offsets,
+            journal_position,
+            seconds,
+        } = durable.ok_or_else(|| PipelineError::Stopped("the committer".into()))??;
+        self.in_flight -= 1;
+        tracing::debug!(epoch, seconds, "epoch durable");
+        let metrics = &self.parts.serve.state.metrics;
+        metrics.epochs.inc();
+        metrics.epoch_seconds.observe(seconds);
+        self.parts.sources.committed(&offsets);
+        self.parts.journal.committed(journal_position)?;
+        self.status.send_modify(|status| {
+            status.epoch = epoch;
+            status.seconds.write += seconds;
+        });
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Status, PipelineError> {
+        // Sources that were told to stop may have batches on their way; they are read again after the next start.
+        self.parts.sources.stop();
+        if self.running == 0 {
+            let found = self.parts.detectors.advance(&Watermarks(BTreeMap::new()));
+            self.found(found)?;
+        }
+        block_in_place(|| self.publish())?;
+        self.tell_plugin_health(true)?;
+        self.seal().await?;
+        self.settle().await?;
+        let epoch = self.status.borrow().epoch;
+        self.parts.index.commit(epoch)?;
+        let guest: u64 = self
+            .parts
+            .detectors
+            .health_now()
+            .iter()
+            .map(|health| health.counters.time_us)
+            .sum();
+        let guest = guest as f64 / 1e6;
+        self.status.send_modify(|status| {
+            status.caught_up = true;
+            status.seconds.guest = guest;
+            status.seconds.detect = (status.seconds.detect - guest).max(0.0);
+        });
+        let status = self.status.borrow().clone();
+        let Parts {
+            forwarder,
+            sources,
+            events,
+            serve,
+            ..
+        } = self.parts;
+        drop(events);
+        sources.join().await;
+        forwarder.drain(DRAIN_PATIENCE).await;
+        serve.end().await;
+        Ok(status)
+    }
+}
+
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // The sender going away means the same: nobody is left to say it.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+fn count(incidents: &mut HashMap<String, &'static str>, fresh: &[Incident]) {
+    for incident in fresh {
+        incidents.insert(incident.incident_id.clone(), incident.status.text());
+    }
+}
+
+fn by_status(incidents: &HashMap<String, &'static str>) -> BTreeMap<&'static str, u64> {
+    let mut by_status = BTreeMap::new();
+    for status in incidents.values() {
+        *by_status.entry(*status).or_insert(0) += 1;
+    }
+    by_status
+}

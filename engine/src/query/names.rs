@@ -1,0 +1,161 @@
+//! The names people use, and what they mean over the stored tables.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, Session, TableProvider};
+use datafusion::datasource::ViewTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionContext;
+
+use crate::store::{Table, Views};
+
+use super::DATABASE;
+use super::pin::NamedTable;
+
+/// Stored tables that are shown as they are.
+const PLAIN: [Table; 4] = [
+    Table::Events,
+    Table::IncidentRevisions,
+    Table::Rejected,
+    Table::PluginHealth,
+];
+
+/// Names that mean a query. A query may use the stored tables and the names above it.
+const MEANINGS: [(&str, &str); 6] = [
+    ("incidents", INCIDENTS),
+    ("incident_path", INCIDENT_PATH),
+    ("incident_evidence", INCIDENT_EVIDENCE),
+    ("detections", DETECTIONS),
+    ("relations", RELATIONS),
+    ("entities", ENTITIES),
+];
+
+/// The newest revision of every incident.
+const INCIDENTS: &str = "
+    SELECT incident_id, tenant, revision, status, severity, severity_id, score, title, first_time, last_time, techniques,
+           entities, layers, detection_count, merged_into, score_parts, updated_time
+    FROM (SELECT *, row_number() OVER (PARTITION BY incident_id ORDER BY revision DESC) AS age FROM stored.incident_revisions)
+    WHERE age = 1";
+
+/// The steps of every incident's newest revision.
+const INCIDENT_PATH: &str = "
+    SELECT p.incident_id, p.revision, p.step, p.time, p.from_entity, p.to_entity, p.action, p.technique, p.detection_id, p.why
+    FROM stored.incident_path p
+    JOIN (SELECT incident_id, max(revision) AS revision FROM stored.incident_revisions GROUP BY incident_id) newest
+      ON p.incident_id = newest.incident_id AND p.revision = newest.revision";
+
+/// The detections that every incident's newest revision is made of.
+const INCIDENT_EVIDENCE: &str = "
+    SELECT e.incident_id, e.revision, e.position, e.detection_id
+    FROM stored.incident_evidence e
+    JOIN (SELECT incident_id, max(revision) AS revision FROM stored.incident_revisions GROUP BY incident_id) newest
+      ON e.incident_id = newest.incident_id AND e.revision = newest.revision";
+
+/// Detections with the incident they belong to now. One that was merged away or dissolved owns none.
+const DETECTIONS: &str = "
+    SELECT d.*, owner.incident_id
+    FROM stored.detections d
+    LEFT JOIN (
+        SELECT e.detection_id, min(e.incident_id) AS incident_id
+        FROM incident_evidence e JOIN incidents i ON e.incident_id = i.incident_id
+        WHERE i.status NOT IN ('merged', 'dissolved')
+        GROUP BY e.detection_id) owner
+      ON d.detection_id = owner.detection_id";
+
+/// Relations, whole again: the parts that each epoch saw merged per hour.
+const RELATIONS: &str = "
+    SELECT tenant, from_entity, kind, to_entity, bucket, min(first_time) AS first_time, max(last_time) AS last_time,
+           sum(count) AS count, first_value(event_id ORDER BY first_time, event_id) AS event_id,
+           first_value(layer ORDER BY first_time, event_id) AS layer
+    FROM stored.relation_parts
+    GROUP BY tenant, from_entity, kind, to_entity, bucket";
+
+/// Every entity that a relation or a detection names.
+const ENTITIES: &str = "
+    SELECT tenant, split_part(entity, ':', 1) AS kind, substr(entity, strpos(entity, ':') + 1) AS value, entity,
+           min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(count) AS count
+    FROM (SELECT tenant, from_entity AS entity, first_time AS first_seen, last_time AS last_seen, count
+          FROM stored.relation_parts
+          UNION ALL
+          SELECT tenant, to_entity AS entity, first_time AS first_seen, last_time AS last_seen, count
+          FROM stored.relation_parts
+          UNION ALL
+          SELECT tenant, unnest(entities) AS entity, time AS first_seen, time AS last_seen, CAST(1 AS BIGINT) AS count
+          FROM stored.detections)
+    GROUP BY tenant, entity";
+
+/// Gives `session` the names.
+pub(super) async fn register(session: &SessionContext, views: &Views) -> Result<()> {
+    let catalog = session
+        .catalog(DATABASE)
+        .ok_or_else(|| DataFusionError::Internal(format!("the session has no catalog `{DATABASE}`")))?;
+    catalog.register_schema("stored", Arc::new(Stored { views: views.clone() }))?;
+    for table in PLAIN {
+        session.register_table(table.name(), Arc::new(NamedTable::new(table, views.clone())))?;
+    }
+    for (name, meaning) in MEANINGS {
+        let plan = session.sql(meaning).await?.into_unoptimized_plan();
+        session.register_table(name, Arc::new(Meaning(ViewTable::new(plan, Some(meaning.to_string())))))?;
+    }
+    Ok(())
+}
+
+/// The tables as they are on disk, every revision and every part: there for those who know, in nobody's list of tables.
+#[derive(Debug)]
+struct Stored {
+    views: Views,
+}
+
+#[async_trait]
+impl SchemaProvider for Stored {
+    fn table_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let table = Table::ALL.into_iter().find(|table| table.name() == name);
+        Ok(table.map(|table| Arc::new(NamedTable::new(table, self.views.clone())) as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        Table::ALL.iter().any(|table| table.name() == name)
+    }
+}
+
+/// A view that says it is a table: to whoever lists tables, `incidents` is one.
+#[derive(Debug)]
+struct Meaning(ViewTable);
+
+#[async_trait]
+impl TableProvider for Meaning {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        self.0.get_logical_plan()
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.0.scan(session, projection, filters, limit).await
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        self.0.supports_filters_pushdown(filters)
+    }
+}

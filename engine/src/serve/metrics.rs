@@ -1,0 +1,314 @@
+//! What the engine counts, in OpenMetrics text (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+//!
+//! Label values come from the configuration (sources, plugins, sinks), from the mappings (layers) and from fixed lists (statuses, reasons), never
+//! from telemetry, so an attacker cannot make series. A guard bounds them all the same: see [`LABELS_MAX`].
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Series per metric; what would be more is counted under `other`. Above any sane number of configured sources, plugins or sinks.
+pub const LABELS_MAX: usize = 256;
+
+/// Upper bounds of the epoch time buckets, in seconds: from a tail flush in memory to a slow object store.
+const EPOCH_SECONDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PluginLabel {
+    plugin: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LayerLabel {
+    layer: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkLabel {
+    sink: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatusLabel {
+    status: String,
+}
+
+/// Counters of one source. Records in = events + rejected + duplicates.
+#[derive(Clone, Debug, Default)]
+pub struct SourceMetrics {
+    pub records: Counter,
+    pub bytes: Counter,
+    pub events: Counter,
+    pub rejected: Counter,
+    pub duplicates: Counter,
+    /// Events later than their input's reorder bound.
+    pub late: Counter,
+    /// Events whose time is more than ten minutes ahead of their arrival.
+    pub future: Counter,
+}
+
+/// Counters of one plugin.
+#[derive(Clone, Debug, Default)]
+pub struct PluginMetrics {
+    pub detections: Counter,
+    pub relations: Counter,
+    pub traps: Counter,
+}
+
+/// How a sink stands: absolute figures, as the forwarder keeps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkFigures {
+    pub delivered: u64,
+    pub retries: u64,
+    pub dead_letters: u64,
+    /// Journaled alerts not passed yet.
+    pub lag: u64,
+}
+
+type BySource = Family<SourceLabel, Counter>;
+type ByPlugin = Family<PluginLabel, Counter>;
+type BySink = Family<SinkLabel, Counter>;
+
+/// All metrics. Handles are handed out once per source or plugin and counted on directly.
+pub struct Metrics {
+    registry: Registry,
+    sources: Names,
+    plugins: Names,
+    layers: Names,
+    sinks: Names,
+    records: BySource,
+    bytes: BySource,
+    events: BySource,
+    rejected: BySource,
+    duplicates: BySource,
+    late: BySource,
+    future: BySource,
+    detections: ByPlugin,
+    relations: ByPlugin,
+    traps: ByPlugin,
+    incidents: Family<StatusLabel, Gauge>,
+    watermark_lag: Family<LayerLabel, Gauge<f64, AtomicU64>>,
+    forward_delivered: BySink,
+    forward_retries: BySink,
+    forward_dead_letters: BySink,
+    forward_lag: Family<SinkLabel, Gauge>,
+    /// Incident revisions given by the alert journal.
+    pub revisions: Counter,
+    /// Epochs that became durable.
+    pub epochs: Counter,
+    /// Seconds from sealing an epoch to its being durable.
+    pub epoch_seconds: Histogram,
+    /// Bytes of Parquet that epochs wrote.
+    pub stored_bytes: Counter,
+    /// Rows that can be queried but are not in a durable epoch yet.
+    pub tail_rows: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::default(),
+            sources: Names::default(),
+            plugins: Names::default(),
+            layers: Names::default(),
+            sinks: Names::default(),
+            records: Family::default(),
+            bytes: Family::default(),
+            events: Family::default(),
+            rejected: Family::default(),
+            duplicates: Family::default(),
+            late: Family::default(),
+            future: Family::default(),
+            detections: Family::default(),
+            relations: Family::default(),
+            traps: Family::default(),
+            incidents: Family::default(),
+            watermark_lag: Family::default(),
+            forward_delivered: Family::default(),
+            forward_retries: Family::default(),
+            forward_dead_letters: Family::default(),
+            forward_lag: Family::default(),
+            revisions: Counter::default(),
+            epochs: Counter::default(),
+            epoch_seconds: Histogram::new(EPOCH_SECONDS),
+            stored_bytes: Counter::default(),
+            tail_rows: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let mut registry = Registry::with_prefix("sentrail");
+        // Counters get `_total` when they are written out.
+        registry.register("records", "Records read", self.records.clone());
+        registry.register_with_unit("read", "Bytes of records read", Unit::Bytes, self.bytes.clone());
+        registry.register("events", "Records that became events", self.events.clone());
+        registry.register("rejected", "Records that could not be decoded", self.rejected.clone());
+        registry.register("duplicates", "Records seen before", self.duplicates.clone());
+        registry.register(
+            "late_events",
+            "Events later than their input's reorder bound",
+            self.late.clone(),
+        );
+        registry.register(
+            "future_events",
+            "Events dated ahead of their arrival",
+            self.future.clone(),
+        );
+        registry.register("detections", "Detections by plugin", self.detections.clone());
+        registry.register("relations", "Relations by plugin", self.relations.clone());
+        registry.register("plugin_traps", "Calls of a plugin that trapped", self.traps.clone());
+        registry.register("incidents", "Incidents by status", self.incidents.clone());
+        registry.register(
+            "incident_revisions",
+            "Incident revisions journaled",
+            self.revisions.clone(),
+        );
+        registry.register_with_unit(
+            "watermark_lag",
+            "How far event time is behind the clock",
+            Unit::Seconds,
+            self.watermark_lag.clone(),
+        );
+        registry.register("epochs", "Epochs made durable", self.epochs.clone());
+        registry.register_with_unit(
+            "epoch",
+            "Time to make an epoch durable",
+            Unit::Seconds,
+            self.epoch_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "stored",
+            "Bytes written to the tables",
+            Unit::Bytes,
+            self.stored_bytes.clone(),
+        );
+        registry.register("tail_rows", "Rows not in a durable epoch yet", self.tail_rows.clone());
+        registry.register("forward_delivered", "Alerts delivered", self.forward_delivered.clone());
+        registry.register(
+            "forward_retries",
+            "Deliveries that failed and are repeated",
+            self.forward_retries.clone(),
+        );
+        registry.register(
+            "forward_dead_letters",
+            "Alerts a receiver refused",
+            self.forward_dead_letters.clone(),
+        );
+        registry.register(
+            "forward_lag_alerts",
+            "Alerts a sink has not passed yet",
+            self.forward_lag.clone(),
+        );
+        self.registry = registry;
+    }
+
+    /// The counters of the configured source `name`.
+    pub fn source(&self, name: &str) -> SourceMetrics {
+        let label = SourceLabel {
+            source: self.sources.bounded(name),
+        };
+        SourceMetrics {
+            records: self.records.get_or_create_owned(&label),
+            bytes: self.bytes.get_or_create_owned(&label),
+            events: self.events.get_or_create_owned(&label),
+            rejected: self.rejected.get_or_create_owned(&label),
+            duplicates: self.duplicates.get_or_create_owned(&label),
+            late: self.late.get_or_create_owned(&label),
+            future: self.future.get_or_create_owned(&label),
+        }
+    }
+
+    /// The counters of the plugin `id`. Relations and detections that mappings state have the id `mapping`.
+    pub fn plugin(&self, id: &str) -> PluginMetrics {
+        let label = PluginLabel {
+            plugin: self.plugins.bounded(id),
+        };
+        PluginMetrics {
+            detections: self.detections.get_or_create_owned(&label),
+            relations: self.relations.get_or_create_owned(&label),
+            traps: self.traps.get_or_create_owned(&label),
+        }
+    }
+
+    pub fn set_incidents(&self, status: &'static str, count: u64) {
+        self.incidents
+            .get_or_create(&StatusLabel {
+                status: status.to_owned(),
+            })
+            .set(signed(count));
+    }
+
+    pub fn set_watermark_lag(&self, layer: &str, seconds: f64) {
+        let label = LayerLabel {
+            layer: self.layers.bounded(layer),
+        };
+        self.watermark_lag.get_or_create(&label).set(seconds);
+    }
+
+    /// Shows a sink's absolute figures. They start at 0 with the process, so the counters never run backwards.
+    pub fn set_sink(&self, name: &str, figures: SinkFigures) {
+        let label = SinkLabel {
+            sink: self.sinks.bounded(name),
+        };
+        let set = |family: &BySink, value| {
+            family.get_or_create(&label).inner().store(value, Ordering::Relaxed);
+        };
+        set(&self.forward_delivered, figures.delivered);
+        set(&self.forward_retries, figures.retries);
+        set(&self.forward_dead_letters, figures.dead_letters);
+        self.forward_lag.get_or_create(&label).set(signed(figures.lag));
+    }
+
+    /// Everything as OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // Writing to a string fails only if a label cannot be formatted; an empty exposition is still a valid one.
+            Err(_) => "# EOF\n".to_owned(),
+        }
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The values that one label has had.
+#[derive(Default)]
+struct Names(Mutex<BTreeSet<String>>);
+
+impl Names {
+    /// `name`, or `other` when it would be one too many.
+    fn bounded(&self, name: &str) -> String {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !held.contains(name) {
+            if held.len() >= LABELS_MAX {
+                return "other".to_owned();
+            }
+            held.insert(name.to_owned());
+        }
+        name.to_owned()
+    }
+}

@@ -1,0 +1,158 @@
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::listener::BoundedListener;
+use super::*;
+
+async fn started() -> (Arc<ServeState>, Server, watch::Sender<bool>) {
+    let (stop, stopped) = watch::channel(false);
+    let state = ServeState::new();
+    let server = serve("127.0.0.1:0".parse().unwrap(), state.clone(), stopped)
+        .await
+        .unwrap();
+    (state, server, stop)
+}
+
+async fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), head.to_lowercase(), body.to_owned())
+}
+
+#[tokio::test]
+async fn health_goes_from_starting_to_ok_to_failed() {
+    let (state, server, _stop) = started().await;
+    let (code, _, body) = get(server.address, "/healthz").await;
+    assert_eq!(
+        (code, &serde_json::from_str::<Value>(&body).unwrap()["status"]),
+        (503, &"starting".into())
+    );
+
+    let sink = Part {
+        name: "soar".into(),
+        status: State::Degraded,
+        detail: "3 alerts behind".into(),
+    };
+    state.report(Health {
+        epoch: Some(7),
+        sinks: vec![sink],
+        ..Health::default()
+    });
+    let (code, head, body) = get(server.address, "/healthz").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (code, &body["status"], &body["epoch"]),
+        (200, &"degraded".into(), &7.into()),
+        "{body}"
+    );
+    assert_eq!(body["sinks"][0]["detail"], "3 alerts behind");
+    assert!(head.contains("content-type: application/json"));
+
+    let source = Part {
+        name: "cloudtrail".into(),
+        status: State::Failed,
+        detail: "no such topic".into(),
+    };
+    state.report(Health {
+        sources: vec![source],
+        ..Health::default()
+    });
+    assert_eq!(get(server.address, "/healthz").await.0, 503);
+    assert_eq!(get(server.address, "/elsewhere").await.0, 404);
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_text() {
+    let (state, server, _stop) = started().await;
+    let source = state.metrics.source("cloud\"trail");
+    source.records.inc_by(5);
+    source.events.inc_by(4);
+    source.rejected.inc();
+    state.metrics.plugin("prompt-injection").detections.inc();
+    state.metrics.epoch_seconds.observe(0.2);
+    state.metrics.set_incidents("open", 2);
+    state.metrics.set_watermark_lag("cloud", 1.5);
+    state.metrics.set_sink(
+        "soar",
+        SinkFigures {
+            delivered: 3,
+            retries: 1,
+            dead_letters: 0,
+            lag: 9,
+        },
+    );
+    let (code, head, body) = get(server.address, "/metrics").await;
+    assert!(
+        code == 200 && head.contains("application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
+    for line in [
+        "sentrail_records_total{source=\"cloud\\\"trail\"} 5",
+        "sentrail_rejected_total{source=\"cloud\\\"trail\"} 1",
+        "sentrail_detections_total{plugin=\"prompt-injection\"} 1",
+        "sentrail_incidents{status=\"open\"} 2",
+        "sentrail_watermark_lag_seconds{layer=\"cloud\"} 1.5",
+        "sentrail_forward_delivered_total{sink=\"soar\"} 3",
+        "sentrail_forward_lag_alerts{sink=\"soar\"} 9",
+        "sentrail_epoch_seconds_count 1",
+        "sentrail_stored_bytes_total 0",
+    ] {
+        assert!(body.lines().any(|found| found == line), "{line} is missing in\n{body}");
+    }
+    assert!(body.ends_with("# EOF\n"));
+}
+
+#[test]
+fn series_are_bounded() {
+    let metrics = Metrics::new();
+    for number in 0..LABELS_MAX * 2 {
+        metrics.source(&format!("s{number}")).records.inc();
+    }
+    let text = metrics.text();
+    let series = text
+        .lines()
+        .filter(|line| line.starts_with("sentrail_records_total"))
+        .count();
+    assert_eq!(series, LABELS_MAX + 1);
+    assert!(text.contains(&format!("{{source=\"other\"}} {LABELS_MAX}")));
+}
+
+#[tokio::test]
+async fn the_stop_signal_ends_it_and_frees_the_port() {
+    let (_state, server, stop) = started().await;
+    let address = server.address;
+    let busy = serve(address, ServeState::new(), stop.subscribe()).await.err().unwrap();
+    assert!(
+        busy.to_string()
+            .starts_with(&format!("[serve] http: cannot listen on {address}"))
+    );
+    // A kept-alive connection does not hold it up.
+    let _idle = TcpStream::connect(address).await.unwrap();
+    stop.send(true).unwrap();
+    server.ended().await;
+    TcpListener::bind(address).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_silent_ones_closed() {
+    let silence = Duration::from_millis(200);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = ServeState::new();
+    state.report(Health::default());
+    tokio::spawn(async move { axum::serve(BoundedListener::new(listener, 1, silence), router(state)).await });
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let started = Instant::now();
+    assert_eq!(get(address, "/healthz").await.0, 200);
+    assert!(
+        started.elapsed() >= silence / 2,
+        "the one place was taken until the silent client was cut off"
+    );
+    assert_eq!(silent.read(&mut [0; 8]).await.unwrap_or(0), 0);
+}

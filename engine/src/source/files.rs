@@ -1,0 +1,162 @@
+//! Bounded files: read to their ends, all file sources together, in the order of event time.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::outlet::{Outlet, Progress, Stopped};
+use super::reader::FileReader;
+use super::{SourceError, SourceEvent};
+use crate::model::{InputId, Offsets, RawBatch};
+
+/// Files open at once, well below the usual limit of 1,024 descriptors. The others wait, and hold the watermark meanwhile.
+pub(super) const OPEN_FILES_MAX: usize = 64;
+/// Batches of one file that the pipeline has not decoded yet: one in work and one waiting. More would mean reading on without knowing
+/// whether another file has fallen behind.
+const AHEAD_MAX: u64 = 2;
+const PROGRESS_WAIT: Duration = Duration::from_millis(5);
+/// How long the pipeline may hold batches without having decoded them before reading goes on regardless.
+const STALL_MAX: Duration = Duration::from_millis(200);
+
+/// One file to be read to its end.
+pub(super) struct BoundedFile {
+    source: Arc<str>,
+    input: InputId,
+    name: Arc<str>,
+    reader: FileReader,
+    sent: u64,
+}
+
+impl BoundedFile {
+    pub(super) fn new(source: &Arc<str>, path: PathBuf, resume: &Offsets) -> BoundedFile {
+        let name = name_of(&path);
+        let input = InputId::file(source, &name);
+        let reader = FileReader::new(path, resume.get(&input));
+        BoundedFile {
+            source: Arc::clone(source),
+            input,
+            name,
+            reader,
+            sent: 0,
+        }
+    }
+}
+
+pub(super) fn name_of(path: &std::path::Path) -> Arc<str> {
+    path.to_string_lossy().into()
+}
+
+/// The files a pattern matches, in the order of their names.
+pub(super) fn expand(source: &str, pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
+    let paths = glob::glob(pattern).map_err(|error| SourceError::Pattern {
+        source_name: source.to_owned(),
+        pattern: pattern.to_owned(),
+        reason: error.to_string(),
+    })?;
+    // A directory that cannot be listed has no files for us; `check` and an empty match say so.
+    let mut files: Vec<PathBuf> = paths.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// Reads `files`, given per source, until all are at their ends; then every source has finished.
+pub(super) fn run(files: Vec<Vec<BoundedFile>>, outlet: &Outlet, progress: &Progress) -> Result<(), Stopped> {
+    for file in files.iter().flatten() {
+        outlet.send(SourceEvent::Opened(file.input.clone(), Arc::clone(&file.source)))?;
+    }
+    let mut unfinished: Vec<(Arc<str>, usize)> = files
+        .iter()
+        .filter_map(|files| files.first().map(|file| (Arc::clone(&file.source), files.len())))
+        .collect();
+    let mut waiting = interleave(files);
+    let mut open: Vec<BoundedFile> = Vec::new();
+    let mut took_all = Instant::now();
+    loop {
+        while open.len() < OPEN_FILES_MAX
+            && let Some(file) = waiting.pop_front()
+        {
+            open.push(file);
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        // A pipeline that took everything and reports nothing does not stop the reading for ever.
+        if !outlet.is_empty() {
+            took_all = Instant::now();
+        }
+        let Some(index) = choose(&open, progress, took_all.elapsed() >= STALL_MAX) else {
+            if outlet.stopping() {
+                return Err(Stopped);
+            }
+            progress.wait(PROGRESS_WAIT);
+            continue;
+        };
+        took_all = Instant::now();
+        if read(&mut open[index], outlet)? {
+            let file = open.remove(index);
+            outlet.send(SourceEvent::Ended(file.input))?;
+            for (source, left) in &mut unfinished {
+                if *source == file.source {
+                    *left -= 1;
+                    if *left == 0 {
+                        outlet.send(SourceEvent::Finished(Arc::clone(source)))?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sources' files in turn, so that no source waits for another one's last file.
+fn interleave(files: Vec<Vec<BoundedFile>>) -> VecDeque<BoundedFile> {
+    let mut queues: Vec<_> = files.into_iter().map(Vec::into_iter).collect();
+    let mut order = VecDeque::new();
+    loop {
+        let before = order.len();
+        order.extend(queues.iter_mut().filter_map(Iterator::next));
+        if order.len() == before {
+            return order;
+        }
+    }
+}
+
+/// The file that is least advanced in event time, if the pipeline keeps up with it.
+fn choose(open: &[BoundedFile], progress: &Progress, is_stalled: bool) -> Option<usize> {
+    let decoded = open.iter().map(|file| progress.of(&file.input));
+    let candidates = decoded.zip(open).enumerate();
+    let (_, sent, index, batches) = candidates
+        .map(|(index, (decoded, file))| (decoded.newest, file.sent, index, decoded.batches))
+        .min()?;
+    (is_stalled || sent < batches + AHEAD_MAX).then_some(index)
+}
+
+/// Hands on the file's next batch; true when the file is done.
+fn read(file: &mut BoundedFile, outlet: &Outlet) -> Result<bool, Stopped> {
+    if let Err(error) = file.reader.open() {
+        let message = format!("{}: cannot be opened, what it holds is missing: {error}", file.name);
+        outlet.send(SourceEvent::Trouble {
+            source: Arc::clone(&file.source),
+            message,
+        })?;
+        return Ok(true);
+    }
+    let chunk = file.reader.read(&file.name, true);
+    if !chunk.payloads.is_empty() {
+        file.sent += 1;
+        outlet.send(SourceEvent::Batch(RawBatch {
+            source: Arc::clone(&file.source),
+            input: file.input.clone(),
+            payloads: chunk.payloads,
+            next: file.reader.offset(),
+        }))?;
+    }
+    if let Some(reason) = chunk.trouble {
+        let message = format!("{}: {reason}; {} records were read", file.name, file.reader.records);
+        outlet.send(SourceEvent::Trouble {
+            source: Arc::clone(&file.source),
+            message,
+        })?;
+    }
+    Ok(chunk.at_end)
+}

@@ -1,0 +1,340 @@
+//! Followed files: appended data, new files, rotation (rename and create anew) and truncation, found by looking again and again.
+//!
+//! A file is known by the fingerprint of its first bytes, so that it goes on under its new name after a rotation, also after one that
+//! happened while nothing ran.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::files::{OPEN_FILES_MAX, expand, name_of};
+use super::outlet::{Outlet, Stopped};
+use super::reader::{FileReader, Fingerprint};
+use super::{SourceEvent, offsets_of};
+use crate::model::{InputId, InputOffset, Offsets, Payload, RawBatch};
+
+/// How often the files are looked at: a quarter of the freshness that is promised.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// A file that was read to its end and did not grow for this long leaves the watermark.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a rename the writer may still hold the old file for a moment: it counts as complete when it has been silent this long.
+const ROTATION_GRACE: Duration = Duration::from_millis(500);
+
+pub(super) struct Followed {
+    source: Arc<str>,
+    pattern: String,
+    /// Offsets of this source that no file has taken up yet.
+    resume: Offsets,
+    tails: Vec<Tail>,
+    /// What was complained about already.
+    told: HashSet<PathBuf>,
+}
+
+/// One path that is followed.
+struct Tail {
+    input: InputId,
+    name: Arc<str>,
+    path: PathBuf,
+    reader: FileReader,
+    /// Length and modification time when last looked at.
+    seen: Option<(u64, Option<SystemTime>)>,
+    /// The path does not name the file being read any more: that file was renamed, replaced or truncated.
+    is_lost: bool,
+    at_end: bool,
+    last_growth: Instant,
+    is_idle: bool,
+}
+
+impl Tail {
+    fn new(source: &str, path: PathBuf, reader: FileReader) -> Tail {
+        let name = name_of(&path);
+        Tail {
+            input: InputId::file(source, &name),
+            name,
+            path,
+            reader,
+            seen: None,
+            is_lost: false,
+            at_end: false,
+            last_growth: Instant::now(),
+            is_idle: false,
+        }
+    }
+
+    /// Compares the path with what is being read.
+    fn look(&mut self) {
+        let found = fs::metadata(&self.path).ok();
+        let stamp = found.as_ref().map(|found| (found.len(), found.modified().ok()));
+        if stamp.is_some() && stamp == self.seen {
+            return;
+        }
+        self.seen = stamp;
+        self.at_end = false;
+        let print = self.reader.print;
+        let begins_alike = found.is_some() && print.matches(&self.path).unwrap_or(false);
+        // The same beginning under another inode is the same file, written anew by an editor or a copy, if the beginning is long.
+        let is_open_one = self
+            .reader
+            .identity()
+            .is_none_or(|open| found.is_some_and(|f| open == (f.dev(), f.ino())));
+        let names_it = begins_alike && (is_open_one || print.is_telling());
+        let was_truncated = is_open_one && self.reader.was_truncated().unwrap_or(false);
+        self.is_lost = !names_it || was_truncated;
+        if was_truncated {
+            // What was not read is gone, and the open file holds other records now.
+            self.reader = FileReader::new(self.path.clone(), None);
+        } else if names_it && (self.reader.must_reopen() || !is_open_one) {
+            self.reader.close();
+        }
+    }
+
+    /// Goes on with `reader`, which holds the file the path names now.
+    fn renew(&mut self, mut reader: FileReader) {
+        reader.path.clone_from(&self.path);
+        self.reader = reader;
+        self.seen = None;
+        self.is_lost = false;
+        self.at_end = false;
+        self.last_growth = Instant::now();
+    }
+}
+
+impl Followed {
+    pub(super) fn new(source: &Arc<str>, pattern: &str, resume: &Offsets) -> Followed {
+        Followed {
+            source: Arc::clone(source),
+            pattern: pattern.to_owned(),
+            resume: offsets_of(source, resume),
+            tails: Vec::new(),
+            told: HashSet::new(),
+        }
+    }
+
+    pub(super) fn run(mut self, outlet: &Outlet) -> Result<(), Stopped> {
+        let mut looked: Option<Instant> = None;
+        loop {
+            if outlet.stopping() {
+                return Err(Stopped);
+            }
+            if looked.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+                self.tails.iter_mut().for_each(Tail::look);
+                self.take_up(outlet)?;
+                looked = Some(Instant::now());
+            }
+            let mut is_busy = false;
+            for index in 0..self.tails.len() {
+                is_busy |= self.read(index, outlet)?;
+            }
+            self.end_lost(outlet)?;
+            self.close_silent();
+            if !is_busy {
+                std::thread::sleep(LOOK_INTERVAL / 5);
+            }
+        }
+    }
+
+    /// Finds new paths, and files that go on under another path.
+    fn take_up(&mut self, outlet: &Outlet) -> Result<(), Stopped> {
+        // The pattern was valid at the start.
+        let paths = expand(&self.source, &self.pattern).unwrap_or_default();
+        let mut moved: Vec<(PathBuf, FileReader)> = Vec::new();
+        for path in &paths {
+            let known = self.tails.iter().position(|tail| tail.path == *path);
+            if known.is_some_and(|index| !self.tails[index].is_lost) {
+                continue;
+            }
+            let gone_on = |tail: &&mut Tail| tail.is_lost && tail.path != *path && continues(&tail.reader.print, path);
+            if let Some(donor) = self.tails.iter_mut().find(gone_on) {
+                let fresh = FileReader::new(donor.path.clone(), None);
+                moved.push((path.clone(), std::mem::replace(&mut donor.reader, fresh)));
+            } else if known.is_none() && !self.was_just_renamed(path) {
+                let resume = self.resume_of(path);
+                moved.push((path.clone(), FileReader::new(path.clone(), resume.as_ref())));
+            }
+        }
+        for (path, reader) in moved {
+            let index = match self.tails.iter().position(|tail| tail.path == path) {
+                Some(index) => {
+                    self.finish(index, outlet)?;
+                    self.tails[index].renew(reader);
+                    index
+                }
+                None => {
+                    let mut tail = Tail::new(&self.source, path, FileReader::new(PathBuf::new(), None));
+                    tail.renew(reader);
+                    outlet.send(SourceEvent::Opened(tail.input.clone(), Arc::clone(&self.source)))?;
+                    self.tails.push(tail);
+                    self.tails.len() - 1
+                }
+            };
+            if self.tails[index].reader.bytes > 0 {
+                // Nothing may follow in this file for long: its offset must be known under this name all the same.
+                self.send(index, Vec::new(), outlet)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a new path holds a file that is being read under a name it had a moment ago; the next look will show it lost.
+    fn was_just_renamed(&self, path: &Path) -> bool {
+        self.tails.iter().any(|tail| {
+            let print = &tail.reader.print;
+            continues(print, path) && !print.matches(&tail.path).unwrap_or(false)
+        })
+    }
+
+    /// Where to go on in a file seen for the first time since the start: at its own offset, or at that of the path it had before.
+    fn resume_of(&mut self, path: &Path) -> Option<InputOffset> {
+        let own = InputId::file(&self.source, &name_of(path));
+        if let Some(offset) = self.resume.get(&own)
+            && print_of(offset).matches(path).unwrap_or(false)
+        {
+            return self.resume.remove(&own);
+        }
+        let prefix = format!("{}|", self.source);
+        let before = self.resume.iter().find(|(input, offset)| {
+            let print = print_of(offset);
+            let former = input.0.strip_prefix(&prefix).map(Path::new);
+            continues(&print, path) && !former.is_some_and(|former| print.matches(former).unwrap_or(false))
+        });
+        let before = before.map(|(input, _)| input.clone())?;
+        self.resume.remove(&before)
+    }
+
+    /// Hands on the next batch of one file; true when there may be more at once.
+    fn read(&mut self, index: usize, outlet: &Outlet) -> Result<bool, Stopped> {
+        let tail = &mut self.tails[index];
+        if tail.at_end || (tail.is_lost && !tail.reader.is_open()) {
+            if tail.at_end && !tail.is_idle && !tail.is_lost && tail.last_growth.elapsed() >= IDLE_TIMEOUT {
+                tail.is_idle = true;
+                outlet.send(SourceEvent::Idle(tail.input.clone()))?;
+            }
+            return Ok(false);
+        }
+        if let Err(error) = tail.reader.open() {
+            tail.at_end = true;
+            let message = format!("{}: cannot be opened, tried again when it changes: {error}", tail.name);
+            let path = tail.path.clone();
+            self.complain(path, message, outlet)?;
+            return Ok(false);
+        }
+        let chunk = tail.reader.read(&tail.name, false);
+        if !tail.reader.confirm() {
+            // Truncated and written anew since the last look: what was read stands somewhere in the middle of other records.
+            tail.renew(FileReader::new(tail.path.clone(), None));
+            return Ok(true);
+        }
+        tail.at_end = chunk.at_end;
+        let has_grown = !chunk.payloads.is_empty();
+        if let Some(reason) = chunk.trouble {
+            let (path, message) = (
+                tail.path.clone(),
+                format!("{}: {reason}; tried again when it grows", tail.name),
+            );
+            self.complain(path, message, outlet)?;
+        }
+        if has_grown {
+            self.send(index, chunk.payloads, outlet)?;
+        }
+        Ok(has_grown)
+    }
+
+    fn send(&mut self, index: usize, payloads: Vec<Payload>, outlet: &Outlet) -> Result<(), Stopped> {
+        let tail = &mut self.tails[index];
+        if !payloads.is_empty() {
+            tail.last_growth = Instant::now();
+            tail.is_idle = false;
+            self.told.remove(&tail.path);
+        }
+        outlet.send(SourceEvent::Batch(RawBatch {
+            source: Arc::clone(&self.source),
+            input: tail.input.clone(),
+            payloads,
+            next: tail.reader.offset(),
+        }))
+    }
+
+    /// A file that has no name any more and has been silent for a while is complete; its path starts anew or ends.
+    fn end_lost(&mut self, outlet: &Outlet) -> Result<(), Stopped> {
+        let mut index = 0;
+        while index < self.tails.len() {
+            let tail = &self.tails[index];
+            let is_over = !tail.reader.is_open() || tail.last_growth.elapsed() >= ROTATION_GRACE;
+            if !tail.is_lost || !is_over {
+                index += 1;
+                continue;
+            }
+            self.finish(index, outlet)?;
+            let tail = &mut self.tails[index];
+            if tail.path.is_file() {
+                tail.renew(FileReader::new(tail.path.clone(), None));
+                index += 1;
+            } else {
+                outlet.send(SourceEvent::Ended(tail.input.clone()))?;
+                self.tails.swap_remove(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is left of an open file, its last line included.
+    fn finish(&mut self, index: usize, outlet: &Outlet) -> Result<(), Stopped> {
+        loop {
+            let tail = &mut self.tails[index];
+            if !tail.reader.is_open() {
+                return Ok(());
+            }
+            let chunk = tail.reader.read(&tail.name, true);
+            if !chunk.payloads.is_empty() {
+                self.send(index, chunk.payloads, outlet)?;
+            }
+            if chunk.at_end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives back the handles of the files that have been silent longest, where more are open than may be.
+    fn close_silent(&mut self) {
+        let mut open: Vec<&mut Tail> = self
+            .tails
+            .iter_mut()
+            .filter(|tail| tail.reader.is_open() && !tail.is_lost)
+            .collect();
+        let surplus = open.len().saturating_sub(OPEN_FILES_MAX);
+        open.sort_by_key(|tail| (!tail.at_end, tail.last_growth));
+        open.into_iter().take(surplus).for_each(|tail| tail.reader.close());
+    }
+
+    fn complain(&mut self, path: PathBuf, message: String, outlet: &Outlet) -> Result<(), Stopped> {
+        if !self.told.insert(path) {
+            return Ok(());
+        }
+        outlet.send(SourceEvent::Trouble {
+            source: Arc::clone(&self.source),
+            message,
+        })
+    }
+}
+
+fn print_of(offset: &InputOffset) -> Fingerprint {
+    match offset {
+        InputOffset::File {
+            fingerprint,
+            head_bytes,
+            ..
+        } => Fingerprint {
+            hash: *fingerprint,
+            head_bytes: *head_bytes,
+        },
+        InputOffset::Kafka { .. } => Fingerprint::default(),
+    }
+}
+
+/// Whether the file at `path` is the one the fingerprint was taken of; an empty beginning says nothing.
+fn continues(print: &Fingerprint, path: &Path) -> bool {
+    print.head_bytes > 0 && print.matches(path).unwrap_or(false)
+}

@@ -1,0 +1,395 @@
+//! Where one record ends and the next begins in the bytes of a file.
+//!
+//! Two shapes exist. NDJSON: a record is a line. Documents that span lines (a pretty-printed object, a JSON array, a CloudTrail
+//! file): a record is a whole top-level value, found by counting brackets outside strings. Which of them a file has is decided from
+//! its first line; nothing else is known about what the bytes mean.
+
+use std::io::BufRead;
+
+/// A longer line is handed on cut. Real log records stay below 1 MiB; this bounds what one bad line can occupy.
+pub(super) const LINE_BYTES_MAX: usize = 16 << 20;
+/// A longer document is handed on cut: it is held in memory whole.
+pub(super) const DOCUMENT_BYTES_MAX: usize = 256 << 20;
+/// How much of a record that is too long is handed on: enough to recognise it by.
+pub(super) const CUT_BYTES: usize = 64 << 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Lines,
+    Documents,
+}
+
+/// Whether more bytes can follow those at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Yes: a last record without its end has to wait.
+    Open,
+    /// No: what is left is a record.
+    Clean,
+    /// No, because reading failed: what is left is the beginning of a record.
+    Broken,
+}
+
+/// What the bytes at hand begin with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// Nothing whole: more bytes are needed.
+    More,
+    /// Bytes that belong to no record.
+    Skip { next: usize },
+    /// The record `..end`; the following one begins at `next` or later.
+    Record { end: usize, next: usize, truncated: bool },
+}
+
+/// Finds records one after the other, remembering how far an unfinished one has been searched.
+#[derive(Debug, Default)]
+pub(super) struct Framer {
+    shape: Option<Shape>,
+    scan: Scan,
+    /// The record at hand was handed on cut; what is left of it is dropped.
+    skipping: bool,
+}
+
+/// How far the unfinished record has been searched for its end.
+#[derive(Debug, Default)]
+struct Scan {
+    at: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Framer {
+    pub(super) fn with_shape(shape: Option<Shape>) -> Framer {
+        Framer {
+            shape,
+            ..Framer::default()
+        }
+    }
+
+    pub(super) fn shape(&self) -> Option<Shape> {
+        self.shape
+    }
+
+    /// Whether the rest of a cut record is still being dropped: an offset taken now would stand inside that record.
+    pub(super) fn skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// What `data`, the bytes after everything consumed so far, begins with.
+    pub(super) fn next(&mut self, data: &[u8], end: End) -> Frame {
+        let shape = match self.shape.or_else(|| detect(data, end != End::Open)) {
+            Some(shape) => *self.shape.insert(shape),
+            None => return Frame::More,
+        };
+        if self.skipping {
+            return self.skip_rest(shape, data);
+        }
+        if shape == Shape::Documents {
+            let blanks = data.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            if blanks > 0 {
+                return Frame::Skip { next: blanks };
+            }
+            if matches!(data.first(), Some(b'{' | b'[')) {
+                return self.document(data, end);
+            }
+        }
+        self.line(data, end)
+    }
+
+    fn line(&mut self, data: &[u8], end: End) -> Frame {
+        if let Some(newline) = find_newline(data, self.scan.at) {
+            self.scan = Scan::default();
+            return record(data, newline, newline + 1, false);
+        }
+        if data.len() > LINE_BYTES_MAX {
+            return self.cut(data.len());
+        }
+        if end == End::Open || data.is_empty() {
+            self.scan.at = data.len();
+            return Frame::More;
+        }
+        self.scan = Scan::default();
+        record(data, data.len(), data.len(), end == End::Broken)
+    }
+
+    fn document(&mut self, data: &[u8], end: End) -> Frame {
+        if let Some(close) = self.scan.advance(data) {
+            self.scan = Scan::default();
+            let truncated = close > DOCUMENT_BYTES_MAX;
+            return Frame::Record {
+                end: if truncated { CUT_BYTES } else { close },
+                next: close,
+                truncated,
+            };
+        }
+        if data.len() > DOCUMENT_BYTES_MAX {
+            return self.cut(data.len());
+        }
+        if end == End::Open {
+            return Frame::More;
+        }
+        // A document that never closes.
+        self.scan = Scan::default();
+        Frame::Record {
+            end: data.len(),
+            next: data.len(),
+            truncated: true,
+        }
+    }
+
+    fn cut(&mut self, len: usize) -> Frame {
+        self.skipping = true;
+        self.scan.at = 0;
+        Frame::Record {
+            end: CUT_BYTES,
+            next: len,
+            truncated: true,
+        }
+    }
+
+    fn skip_rest(&mut self, shape: Shape, data: &[u8]) -> Frame {
+        if data.is_empty() {
+            return Frame::More;
+        }
+        let rest = match shape {
+            // Depth 0: the cut record was a line between documents.
+            Shape::Documents if self.scan.depth > 0 => self.scan.advance(data),
+            _ => find_newline(data, 0).map(|newline| newline + 1),
+        };
+        match rest {
+            Some(next) => {
+                self.skipping = false;
+                self.scan = Scan::default();
+                Frame::Skip { next }
+            }
+            None => {
+                self.scan.at = 0;
+                Frame::Skip { next: data.len() }
+            }
+        }
+    }
+}
+
+impl Scan {
+    /// Searches on for the bracket that closes the value; gives the index after it.
+    fn advance(&mut self, data: &[u8]) -> Option<usize> {
+        while let Some(byte) = data.get(self.at) {
+            self.at += 1;
+            if self.in_string {
+                match byte {
+                    _ if self.escaped => self.escaped = false,
+                    b'\\' => self.escaped = true,
+                    b'"' => self.in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(self.at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// The line `..len`, without its carriage return; a blank one is no record.
+fn record(data: &[u8], len: usize, next: usize, truncated: bool) -> Frame {
+    let line = &data[..len];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Frame::Skip { next };
+    }
+    if line.len() > LINE_BYTES_MAX {
+        return Frame::Record {
+            end: CUT_BYTES,
+            next,
+            truncated: true,
+        };
+    }
+    Frame::Record {
+        end: line.len(),
+        next,
+        truncated,
+    }
+}
+
+fn find_newline(data: &[u8], from: usize) -> Option<usize> {
+    let mut rest = data.get(from..)?;
+    // A slice never fails to read; the standard library searches it a word at a time.
+    let skipped = rest.skip_until(b'\n').ok()?;
+    let end = from + skipped;
+    (skipped > 0 && data[end - 1] == b'\n').then(|| end - 1)
+}
+
+/// Decides a file's shape from its beginning; `None`: not enough of it is there yet. Documents: the first line opens a value, does not
+/// close it, and the following line goes on as JSON may. Lines: everything else, in particular a first line that was cut by a crash.
+fn detect(data: &[u8], at_end: bool) -> Option<Shape> {
+    let undecided = at_end.then_some(Shape::Lines);
+    let Some(start) = data.iter().position(|byte| !byte.is_ascii_whitespace()) else {
+        return undecided;
+    };
+    if !matches!(data[start], b'{' | b'[') {
+        return Some(Shape::Lines);
+    }
+    let mut open = Vec::new();
+    let (mut in_string, mut escaped, mut last) = (false, false, 0u8);
+    for (index, &byte) in data.iter().enumerate().skip(start) {
+        if index - start > LINE_BYTES_MAX {
+            // One enormous line, such as an array without line breaks: only a document may be that long.
+            return Some(Shape::Documents);
+        }
+        match byte {
+            b'\n' if in_string => return Some(Shape::Lines),
+            b'\n' => {
+                let Some(following) = data[index..].iter().find(|byte| !byte.is_ascii_whitespace()) else {
+                    return undecided;
+                };
+                return Some(shape_of_continuation(last, *following, open.last().copied()));
+            }
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => open.push(byte),
+            b'}' | b']' => {
+                open.pop();
+                if open.is_empty() {
+                    return Some(Shape::Lines);
+                }
+            }
+            _ => {}
+        }
+        if !byte.is_ascii_whitespace() {
+            last = byte;
+        }
+    }
+    undecided
+}
+
+/// A line break inside a value: an opening bracket after it goes on with that value only after `[`, `:` or a comma between an array's
+/// elements; otherwise the first line is a broken record and the second one a new record.
+fn shape_of_continuation(last: u8, following: u8, innermost: Option<u8>) -> Shape {
+    let opens = matches!(following, b'{' | b'[');
+    let may_open = matches!(last, b'[' | b':') || (last == b',' && innermost == Some(b'['));
+    if opens && !may_open {
+        Shape::Lines
+    } else {
+        Shape::Documents
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames `text` as it arrives in pieces of `step` bytes.
+    fn frames(text: &[u8], step: usize) -> Vec<(Vec<u8>, bool)> {
+        let mut framer = Framer::default();
+        let (mut from, mut till, mut found) = (0, 0, Vec::new());
+        loop {
+            let end = if till == text.len() { End::Clean } else { End::Open };
+            match framer.next(&text[from..till], end) {
+                Frame::Record { end, next, truncated } => {
+                    found.push((text[from..from + end].to_vec(), truncated));
+                    from += next;
+                }
+                Frame::Skip { next } => from += next,
+                Frame::More if till == text.len() => return found,
+                Frame::More => till = text.len().min(till + step),
+            }
+        }
+    }
+
+    fn texts(text: &str) -> Vec<String> {
+        let whole = frames(text.as_bytes(), usize::MAX >> 1);
+        for step in [1, 2, 7, 64] {
+            assert_eq!(
+                frames(text.as_bytes(), step),
+                whole,
+                "pieces of {step} bytes give the same records"
+            );
+        }
+        whole
+            .into_iter()
+            .map(|(bytes, _)| String::from_utf8(bytes).expect("utf-8"))
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_records() {
+        assert_eq!(
+            texts("{\"a\":1}\n{\"b\":\"}\\\"{\"}\r\n\n  \n{\"c\":3}"),
+            ["{\"a\":1}", "{\"b\":\"}\\\"{\"}", "{\"c\":3}"]
+        );
+        assert_eq!(texts("plain text\nmore"), ["plain text", "more"]);
+        assert_eq!(texts(""), [""; 0]);
+        assert_eq!(texts(" \n\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_document_on_one_line_is_one_record() {
+        assert_eq!(
+            texts("{\"Records\":[{\"a\":1},{\"a\":2}]}\n"),
+            ["{\"Records\":[{\"a\":1},{\"a\":2}]}"]
+        );
+        assert_eq!(texts("[{\"a\":1},{\"a\":2}]"), ["[{\"a\":1},{\"a\":2}]"]);
+    }
+
+    #[test]
+    fn documents_that_span_lines_are_whole() {
+        let array = "[\n{\"a\":\"]\"},\n{\"a\":[2]}\n]";
+        assert_eq!(texts(&format!("\n {array}\n")), [array]);
+        let pretty = "{\n  \"Records\": [\n    {}\n  ]\n}";
+        assert_eq!(
+            texts(&format!("{pretty}\n{pretty}{pretty}\nstray\n{pretty}")),
+            [pretty, pretty, pretty, "stray", pretty]
+        );
+        let open_brace = "{\"a\":\n{\"b\":1},\n\"c\":[1,\n[2]]}";
+        assert_eq!(texts(open_brace), [open_brace]);
+    }
+
+    #[test]
+    fn a_broken_first_line_does_not_swallow_the_file() {
+        assert_eq!(texts("{\"a\":{\"b\":1,\n{\"c\":2}\n{\"d\":3}\n").len(), 3);
+        assert_eq!(texts("{\"a\":\"cut he\n{\"c\":2}\n{\"d\":3}\n").len(), 3);
+        assert_eq!(texts("{\"a\":1\n{\"c\":2}\n{\"d\":3}\n").len(), 3);
+        assert_eq!(texts("1}\n{\"c\":2}\n").len(), 2);
+    }
+
+    #[test]
+    fn an_unclosed_document_is_marked() {
+        let found = frames(b"[\n1,\n2", 1024);
+        assert_eq!(found, [(b"[\n1,\n2".to_vec(), true)]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
+        let mut text = b"{\"a\":1}\n\"".to_vec();
+        text.resize(LINE_BYTES_MAX + 20, b'x');
+        text.extend_from_slice(b"\"\n{\"b\":2}\n");
+        for step in [1 << 20, usize::MAX >> 1] {
+            let found = frames(&text, step);
+            assert_eq!(found.len(), 3);
+            assert_eq!((found[1].0.len(), found[1].1), (CUT_BYTES, true));
+            assert_eq!(found[2], (b"{\"b\":2}".to_vec(), false));
+        }
+    }
+
+    #[test]
+    fn one_enormous_line_is_a_document() {
+        let mut text = b"[\"".to_vec();
+        text.resize(LINE_BYTES_MAX + 20, b'x');
+        text.extend_from_slice(b"\"]\n");
+        let found = frames(&text, 4 << 20);
+        assert_eq!((found.len(), found[0].0.len(), found[0].1), (1, text.len() - 1, false));
+    }
+}

@@ -1,0 +1,128 @@
+//! The librdkafka client: its settings, its log, and a look whether it could work.
+
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+
+use crate::config::KafkaSettings;
+use crate::source::SourceError;
+
+/// For a connectivity check.
+const CHECK_WAIT: Duration = Duration::from_secs(5);
+/// Topics named in an error message.
+const TOPICS_SHOWN_MAX: usize = 20;
+
+/// Settings that fit an engine of this kind; the configuration may override them.
+const DEFAULTS: [(&str, &str); 8] = [
+    ("client.id", "sentrail"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("auto.offset.reset", "earliest"),
+    // A member that was killed holds its partitions only this long.
+    ("session.timeout.ms", "10000"),
+    // Fetched ahead per partition; the batches in the channel are the larger buffer.
+    ("queued.max.messages.kbytes", "8192"),
+    ("fetch.queue.backoff.ms", "20"),
+    // New topics and partitions are found this soon.
+    ("topic.metadata.refresh.interval.ms", "10000"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// What exactly-once rests on: not to be overridden.
+const FIXED: [(&str, &str); 2] = [("enable.auto.commit", "false"), ("enable.auto.offset.store", "false")];
+
+pub(super) fn client_config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (key, value) in DEFAULTS {
+        config.set(key, value);
+    }
+    for (key, value) in &settings.properties {
+        config.set(key, value);
+    }
+    for (key, value) in FIXED {
+        config.set(key, value);
+    }
+    config
+        .set("bootstrap.servers", &settings.brokers)
+        .set("group.id", &settings.group);
+    config.set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// Fetches the brokers' metadata and looks for the topics.
+pub(in crate::source) fn check(source: &str, settings: &KafkaSettings) -> Result<String, SourceError> {
+    let consumer: BaseConsumer<Quiet> =
+        client_config(settings)
+            .create_with_context(Quiet)
+            .map_err(|error| SourceError::KafkaSettings {
+                source_name: source.to_owned(),
+                reason: error.to_string(),
+            })?;
+    let metadata = consumer
+        .fetch_metadata(None, CHECK_WAIT)
+        .map_err(|error| SourceError::Unreachable {
+            source_name: source.to_owned(),
+            brokers: settings.brokers.clone(),
+            seconds: CHECK_WAIT.as_secs(),
+            reason: error.to_string(),
+        })?;
+    let mut found = Vec::new();
+    for topic in &settings.topics {
+        // A pattern (librdkafka's `^…`) may match topics that are yet to come.
+        let known = metadata.topics().iter().find(|known| known.name() == topic);
+        match known {
+            Some(known) => found.push(format!("{topic} ({} partitions)", known.partitions().len())),
+            None if topic.starts_with('^') => found.push(topic.clone()),
+            None => {
+                let names = metadata
+                    .topics()
+                    .iter()
+                    .map(|topic| topic.name())
+                    .filter(|name| !name.starts_with("__"));
+                let existing: Vec<&str> = names.take(TOPICS_SHOWN_MAX).collect();
+                return Err(SourceError::NoTopic {
+                    source_name: source.to_owned(),
+                    topic: topic.clone(),
+                    brokers: settings.brokers.clone(),
+                    existing: if existing.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        existing.join(", ")
+                    },
+                });
+            }
+        }
+    }
+    Ok(format!(
+        "{} brokers answer; topics {}",
+        metadata.brokers().len(),
+        found.join(", ")
+    ))
+}
+
+/// librdkafka's own log lines go where the engine's go.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(facility, "librdkafka: {line}");
+        }
+        _ => tracing::debug!(facility, "librdkafka: {line}"),
+    }
+}
+
+/// For a check, whose result says everything.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
+        tracing::debug!(facility, "librdkafka: {line}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "librdkafka: {reason}");
+    }
+}
+
+impl ConsumerContext for Quiet {}

@@ -1,0 +1,161 @@
+//! The Delta logs.
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::DataType;
+use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, Add, StructType, Transaction};
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, TableProperty, ensure_table_uri};
+
+use super::disk;
+use super::error::StoreError;
+use super::tables::Table;
+
+/// Name under which a log keeps the newest epoch that was applied to it.
+const APP_ID: &str = "sentrail";
+
+/// Commits between two checkpoints of a log: a reader replays at most this many small files on top of one.
+const CHECKPOINT_EVERY: u64 = 50;
+
+/// How long log entries that a checkpoint covers are kept, for readers that hold an older version.
+const LOG_RETENTION: &str = "interval 1 days";
+
+pub(super) fn table_dir(dir: &Path, table: Table) -> PathBuf {
+    dir.join("tables").join(table.name())
+}
+
+/// The table at its newest version; `None` when there is none.
+pub(super) async fn load(dir: &Path, table: Table) -> Result<Option<DeltaTable>, StoreError> {
+    if !table_dir(dir, table).join("_delta_log").is_dir() {
+        return Ok(None);
+    }
+    let mut delta = handle(dir, table)?;
+    if !delta
+        .verify_deltatable_existence()
+        .await
+        .map_err(StoreError::delta(table))?
+    {
+        return Ok(None);
+    }
+    delta.load().await.map_err(StoreError::delta(table))?;
+    check_columns(table, &delta)?;
+    Ok(Some(delta))
+}
+
+pub(super) async fn load_or_create(dir: &Path, table: Table) -> Result<DeltaTable, StoreError> {
+    disk::create_dir(&table_dir(dir, table))?;
+    match load(dir, table).await? {
+        Some(delta) => Ok(delta),
+        None => create(handle(dir, table)?, table)
+            .await
+            .map_err(StoreError::delta(table)),
+    }
+}
+
+fn handle(dir: &Path, table: Table) -> Result<DeltaTable, StoreError> {
+    let path = table_dir(dir, table);
+    let located = ensure_table_uri(path.to_string_lossy()).and_then(DeltaTableBuilder::from_url);
+    located
+        .and_then(DeltaTableBuilder::build)
+        .map_err(StoreError::delta(table))
+}
+
+async fn create(delta: DeltaTable, table: Table) -> Result<DeltaTable, DeltaTableError> {
+    let columns: StructType = table.stored_schema().as_ref().try_into_kernel()?;
+    CreateBuilder::new()
+        .with_log_store(delta.log_store())
+        .with_table_name(table.name())
+        .with_columns(columns.fields().cloned())
+        .with_partition_columns(table.partition_columns().iter().copied())
+        .with_configuration_property(TableProperty::CheckpointInterval, Some(CHECKPOINT_EVERY.to_string()))
+        .with_configuration_property(TableProperty::LogRetentionDuration, Some(LOG_RETENTION))
+        .await
+}
+
+/// The columns on disk must be those this version writes.
+fn check_columns(table: Table, delta: &DeltaTable) -> Result<(), StoreError> {
+    let on_disk = delta.snapshot().map_err(StoreError::delta(table))?.schema();
+    let wanted: StructType =
+        table
+            .stored_schema()
+            .as_ref()
+            .try_into_kernel()
+            .map_err(|error: arrow::error::ArrowError| StoreError::Schema {
+                table,
+                reason: error.to_string(),
+            })?;
+    for field in wanted.fields() {
+        match on_disk.field(field.name()) {
+            Some(held) if held.data_type() == field.data_type() => {}
+            Some(held) => {
+                let shown: Result<DataType, _> = held.data_type().try_into_arrow();
+                let reason = format!("`{}` is {shown:?} on disk", field.name());
+                return Err(StoreError::Schema { table, reason });
+            }
+            None => {
+                return Err(StoreError::Schema {
+                    table,
+                    reason: format!("`{}` is missing on disk", field.name()),
+                });
+            }
+        }
+    }
+    match on_disk.fields().find(|field| wanted.field(field.name()).is_none()) {
+        Some(extra) => Err(StoreError::Schema {
+            table,
+            reason: format!("`{}` is new on disk", extra.name()),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The newest epoch that was applied to the log; 0 before the first.
+pub(super) async fn applied_epoch(table: Table, delta: &DeltaTable) -> Result<u64, StoreError> {
+    let snapshot = delta.snapshot().map_err(StoreError::delta(table))?;
+    let version = snapshot
+        .transaction_version(&delta.log_store(), APP_ID)
+        .await
+        .map_err(StoreError::delta(table))?;
+    Ok(version.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0))
+}
+
+/// Adds an epoch's files to the log, with the epoch as the application's transaction, and flushes the new entry to the device.
+pub(super) async fn apply(
+    dir: &Path,
+    table: Table,
+    delta: &mut DeltaTable,
+    epoch: u64,
+    adds: Vec<Add>,
+) -> Result<(), StoreError> {
+    let version = append(table, delta, epoch, adds)
+        .await
+        .map_err(StoreError::delta(table))?;
+    let log = table_dir(dir, table).join("_delta_log");
+    disk::sync_file(&log.join(format!("{version:020}.json")))?;
+    disk::sync_dir(&log)
+}
+
+async fn append(table: Table, delta: &mut DeltaTable, epoch: u64, adds: Vec<Add>) -> Result<u64, DeltaTableError> {
+    let state = delta.snapshot()?.clone();
+    let next = state.version() + 1;
+    let properties = CommitProperties::default()
+        .with_application_transaction(Transaction::new(APP_ID, epoch as i64))
+        .with_create_checkpoint(true)
+        // Listing the log is only worth it when a checkpoint has just covered part of it.
+        .with_cleanup_expired_logs(Some((next + 1).is_multiple_of(CHECKPOINT_EVERY)));
+    let partitions = table.partition_columns();
+    let operation = DeltaOperation::Write {
+        mode: SaveMode::Append,
+        partition_by: (!partitions.is_empty()).then(|| partitions.iter().map(|name| name.to_string()).collect()),
+        predicate: None,
+    };
+    let committed = CommitBuilder::from(properties)
+        .with_actions(adds.into_iter().map(Action::Add).collect())
+        .build(Some(&state), delta.log_store(), operation)
+        .await?;
+    delta.state = Some(committed.snapshot());
+    Ok(committed.version())
+}

@@ -1,0 +1,260 @@
+//! The tables: their names, their columns and how they are partitioned.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::model::EventSchema;
+use crate::model::event::timestamp;
+
+/// One Delta table in the data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Table {
+    /// The event schema, and the derived `date`.
+    Events,
+    Detections,
+    /// Relations as each epoch saw them; the SQL name `relations` merges the parts.
+    RelationParts,
+    IncidentRevisions,
+    IncidentPath,
+    /// Which detections belong to which revision, and in which place, from 1.
+    IncidentEvidence,
+    Rejected,
+    PluginHealth,
+}
+
+impl Table {
+    pub const ALL: [Table; 8] = [
+        Table::Events,
+        Table::Detections,
+        Table::RelationParts,
+        Table::IncidentRevisions,
+        Table::IncidentPath,
+        Table::IncidentEvidence,
+        Table::Rejected,
+        Table::PluginHealth,
+    ];
+
+    /// Name of its directory under `tables/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Events => "events",
+            Table::Detections => "detections",
+            Table::RelationParts => "relation_parts",
+            Table::IncidentRevisions => "incident_revisions",
+            Table::IncidentPath => "incident_path",
+            Table::IncidentEvidence => "incident_evidence",
+            Table::Rejected => "rejected",
+            Table::PluginHealth => "plugin_health",
+        }
+    }
+
+    /// The columns of rows that are handed to the store.
+    pub fn schema(self) -> &'static SchemaRef {
+        match self {
+            Table::Events => EventSchema::get().arrow(),
+            Table::Detections => &DETECTIONS,
+            Table::RelationParts => &RELATION_PARTS,
+            Table::IncidentRevisions => &INCIDENT_REVISIONS,
+            Table::IncidentPath => &INCIDENT_PATH,
+            Table::IncidentEvidence => &INCIDENT_EVIDENCE,
+            Table::Rejected => &REJECTED,
+            Table::PluginHealth => &PLUGIN_HEALTH,
+        }
+    }
+
+    /// The columns of the table: those of its rows, and for events the `date` that is derived from `time`.
+    pub fn stored_schema(self) -> &'static SchemaRef {
+        match self {
+            Table::Events => &STORED_EVENTS,
+            other => other.schema(),
+        }
+    }
+
+    /// Columns that are kept in the file's place in the table instead of in the file.
+    pub(super) fn partition_columns(self) -> &'static [&'static str] {
+        match self {
+            Table::Events => &["class", "date"],
+            _ => &[],
+        }
+    }
+
+    /// Columns whose least and greatest value are kept per file, so that a query need not open files it cannot use.
+    pub(super) fn statistics_columns(self) -> &'static [&'static str] {
+        match self {
+            Table::Events => &["time", "ingested_time", "tenant", "source"],
+            Table::Detections => &["time", "tenant"],
+            Table::RelationParts => &["bucket", "first_time", "last_time", "tenant"],
+            Table::IncidentRevisions => &["incident_id", "first_time", "last_time", "updated_time", "tenant"],
+            Table::IncidentPath => &["incident_id", "time"],
+            Table::IncidentEvidence => &["incident_id"],
+            Table::Rejected => &["ingested_time", "tenant", "source"],
+            Table::PluginHealth => &["time", "plugin"],
+        }
+    }
+
+    /// Columns without repeats worth a dictionary.
+    pub(super) fn plain_columns(self) -> &'static [&'static str] {
+        match self {
+            Table::Events => &[
+                "event_id",
+                "raw",
+                "raw_hash",
+                "position",
+                "api_request_data",
+                "api_response_data",
+                "ai_prompt",
+                "ai_response",
+            ],
+            Table::Detections => &["detection_id", "message"],
+            Table::Rejected => &["raw", "position"],
+            _ => &[],
+        }
+    }
+}
+
+fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8View, false)
+}
+
+fn maybe_text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8View, true)
+}
+
+fn time(name: &str) -> Field {
+    Field::new(name, timestamp(), false)
+}
+
+fn number(name: &str) -> Field {
+    Field::new(name, DataType::Int64, false)
+}
+
+fn texts(name: &str) -> Field {
+    Field::new(
+        name,
+        DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true))),
+        false,
+    )
+}
+
+fn schema(fields: Vec<Field>) -> SchemaRef {
+    Arc::new(Schema::new(fields))
+}
+
+static STORED_EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let mut fields = EventSchema::get().arrow().fields().to_vec();
+    fields.push(Arc::new(Field::new("date", DataType::Date32, false)));
+    Arc::new(Schema::new(fields))
+});
+
+static DETECTIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        text("detection_id"),
+        text("tenant"),
+        time("time"),
+        text("plugin"),
+        text("plugin_version"),
+        text("rule"),
+        text("severity"),
+        Field::new("severity_id", DataType::Int32, false),
+        text("title"),
+        text("message"),
+        texts("techniques"),
+        texts("entities"),
+        texts("entity_roles"),
+        texts("event_ids"),
+        text("layer"),
+        text("action"),
+        Field::new("late", DataType::Boolean, false),
+    ])
+});
+
+static RELATION_PARTS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        text("tenant"),
+        text("from_entity"),
+        text("kind"),
+        text("to_entity"),
+        time("bucket"),
+        time("first_time"),
+        time("last_time"),
+        number("count"),
+        text("event_id"),
+        text("layer"),
+    ])
+});
+
+static INCIDENT_REVISIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        text("incident_id"),
+        text("tenant"),
+        number("revision"),
+        text("status"),
+        text("severity"),
+        Field::new("severity_id", DataType::Int32, false),
+        Field::new("score", DataType::Float64, false),
+        text("title"),
+        time("first_time"),
+        time("last_time"),
+        texts("techniques"),
+        texts("entities"),
+        texts("layers"),
+        number("detection_count"),
+        maybe_text("merged_into"),
+        text("score_parts"),
+        time("updated_time"),
+    ])
+});
+
+static INCIDENT_PATH: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        text("incident_id"),
+        number("revision"),
+        number("step"),
+        time("time"),
+        text("from_entity"),
+        text("to_entity"),
+        text("action"),
+        maybe_text("technique"),
+        maybe_text("detection_id"),
+        text("why"),
+    ])
+});
+
+static INCIDENT_EVIDENCE: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        text("incident_id"),
+        number("revision"),
+        number("position"),
+        text("detection_id"),
+    ])
+});
+
+static REJECTED: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        text("source"),
+        text("tenant"),
+        text("position"),
+        text("reason"),
+        Field::new("raw", DataType::Binary, false),
+        time("ingested_time"),
+    ])
+});
+
+static PLUGIN_HEALTH: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        text("plugin"),
+        text("version"),
+        text("digest"),
+        time("time"),
+        text("status"),
+        maybe_text("reason"),
+        number("batches"),
+        number("rows"),
+        number("detections"),
+        number("relations"),
+        number("traps"),
+    ])
+});

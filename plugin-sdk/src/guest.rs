@@ -1,0 +1,184 @@
+//! The component's side of the boundary: moves what crosses it into this crate's types and back. Lists change hands whole;
+//! no cell is copied.
+
+/// Generated from schemas/wit.
+#[allow(unsafe_code, missing_docs, clippy::all)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../schemas/wit",
+        world: "plugin",
+        pub_export_macro: true,
+        default_bindings_module: "sentrail_plugin::guest::bindings",
+    });
+}
+
+use bindings::sentrail::plugin::{host, types};
+
+use crate::{Batch, Config, Data, Detector, Entity, Findings, Level, Severity, TextColumn, Values};
+
+/// Makes the crate a component that runs the given detector. Does nothing on other targets than wasm32.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_component {
+    ($detector:ty) => {
+        const _: () = {
+            struct Component;
+
+            ::std::thread_local! {
+                static INSTANCE: ::std::cell::RefCell<::std::option::Option<$crate::Instance<$detector>>> =
+                    const { ::std::cell::RefCell::new(None) };
+            }
+
+            impl $crate::guest::bindings::Guest for Component {
+                fn describe() -> $crate::guest::Description {
+                    $crate::guest::describe::<$detector>()
+                }
+
+                fn configure(json: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
+                    let instance = $crate::Instance::new(&json)?;
+                    INSTANCE.set(Some(instance));
+                    Ok(())
+                }
+
+                fn detect(
+                    batch: $crate::guest::RawBatch,
+                ) -> ::std::result::Result<$crate::guest::RawFindings, ::std::string::String> {
+                    let batch = $crate::guest::take::<$detector>(batch)?;
+                    INSTANCE.with_borrow_mut(|instance| match instance {
+                        Some(instance) => Ok($crate::guest::give(instance.detect(&batch))),
+                        None => Err("the plugin was not configured".into()),
+                    })
+                }
+
+                fn save() -> ::std::vec::Vec<u8> {
+                    INSTANCE.with_borrow(|instance| instance.as_ref().map($crate::Instance::save).unwrap_or_default())
+                }
+
+                fn restore(state: ::std::vec::Vec<u8>) -> ::std::result::Result<(), ::std::string::String> {
+                    INSTANCE.with_borrow_mut(|instance| match instance {
+                        Some(instance) => instance.restore(&state),
+                        None => Err("the plugin was not configured".into()),
+                    })
+                }
+            }
+
+    $crate::guest::bindings::export!(Component with_types_in $crate::guest::bindings);
+        };
+    };
+}
+
+pub use types::{Batch as RawBatch, Findings as RawFindings, Manifest as Description};
+
+pub(crate) fn log(level: Level, message: &str) {
+    let level = match level {
+        Level::Debug => host::Level::Debug,
+        Level::Info => host::Level::Info,
+        Level::Warn => host::Level::Warn,
+        Level::Error => host::Level::Error,
+    };
+    host::log(level, message);
+}
+
+/// The manifest as it crosses the boundary.
+pub fn describe<D: Detector>() -> Description {
+    let manifest = D::manifest();
+    let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    Description {
+        id: manifest.id.to_owned(),
+        version: manifest.version.to_owned(),
+        description: manifest.description.to_owned(),
+        classes: list(manifest.classes),
+        layers: list(manifest.layers),
+        columns: list(manifest.columns),
+        key: list(manifest.key),
+        state_version: manifest.state_version,
+        rules: manifest
+            .rules
+            .iter()
+            .map(|rule| types::Rule {
+                id: rule.id.to_owned(),
+                title: rule.title.to_owned(),
+                description: rule.description.to_owned(),
+                severity: severity(rule.severity),
+                techniques: list(rule.techniques),
+            })
+            .collect(),
+        config_schema: D::Config::schema(),
+    }
+}
+
+/// A batch that came in.
+pub fn take<D: Detector>(raw: RawBatch) -> Result<Batch, String> {
+    let columns = raw
+        .columns
+        .into_iter()
+        .map(|column| Data {
+            values: values(column.values),
+            valid: column.valid,
+        })
+        .collect();
+    Batch::new(D::manifest().columns, raw.time, raw.late, text(raw.key), columns)
+}
+
+/// Findings that go out.
+pub fn give(findings: Findings) -> RawFindings {
+    let row = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
+    let entity = |entity: Entity| types::Entity {
+        kind: entity.kind.to_owned(),
+        value: entity.value,
+    };
+    RawFindings {
+        detections: findings
+            .detections
+            .into_iter()
+            .map(|detection| types::Detection {
+                rule: detection.rule.id.to_owned(),
+                rows: detection.rows.into_iter().map(row).collect(),
+                severity: detection.severity.map(severity),
+                message: detection.message,
+                entities: detection.entities.into_iter().map(entity).collect(),
+            })
+            .collect(),
+        relations: findings
+            .relations
+            .into_iter()
+            .map(|relation| types::Relation {
+                source: entity(relation.source),
+                kind: relation.kind.to_owned(),
+                target: entity(relation.target),
+                row: row(relation.row),
+            })
+            .collect(),
+    }
+}
+
+fn text(raw: types::TextColumn) -> TextColumn {
+    TextColumn {
+        offsets: raw.offsets,
+        data: raw.data,
+    }
+}
+
+fn values(raw: types::Values) -> Values {
+    match raw {
+        types::Values::Text(cells) => Values::Text(text(cells)),
+        types::Values::TextList(lists) => Values::TextList {
+            rows: lists.rows,
+            items: text(lists.items),
+        },
+        types::Values::Int64(cells) => Values::Int64(cells),
+        types::Values::Float64(cells) => Values::Float64(cells),
+        types::Values::Boolean(cells) => Values::Bool(cells),
+        types::Values::Timestamp(cells) => Values::Timestamp(cells),
+    }
+}
+
+fn severity(severity: Severity) -> types::Severity {
+    match severity {
+        Severity::Informational => types::Severity::Informational,
+        Severity::Low => types::Severity::Low,
+        Severity::Medium => types::Severity::Medium,
+        Severity::High => types::Severity::High,
+        Severity::Critical => types::Severity::Critical,
+    }
+}

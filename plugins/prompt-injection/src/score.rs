@@ -1,0 +1,217 @@
+//! Adds signals up.
+
+use sentrail_plugin::Patterns;
+
+use crate::encoded;
+use crate::fold::{Disguise, fold};
+use crate::phrases::{FAMILIES, Family, PHRASES};
+use crate::words::{Classes, Vocabulary};
+
+/// A family cannot give more than this: many weak signs of one kind stay one kind of sign.
+const MOST_PER_FAMILY: u32 = 20;
+/// Text beyond this is not read: a manipulation is at one of the two ends of what a model reads, or it is diluted.
+const LONGEST: usize = 64 * 1024;
+
+/// Marks in the text as it stands, with their weight.
+const MARKS: &[(&str, (Family, u32, &str))] = &[
+    ("<|im_start|>", (Family::Forgery, 10, "forges a role tag")),
+    ("<|im_end|>", (Family::Forgery, 10, "forges a role tag")),
+    ("<|system|>", (Family::Forgery, 10, "forges a role tag")),
+    ("<|endoftext|>", (Family::Forgery, 8, "forges a role tag")),
+    ("<|start_header_id|>", (Family::Forgery, 10, "forges a role tag")),
+    ("<start_of_turn>", (Family::Forgery, 8, "forges a role tag")),
+    ("<<sys>>", (Family::Forgery, 10, "forges a role tag")),
+    ("[/inst]", (Family::Forgery, 10, "forges a role tag")),
+    ("[inst]", (Family::Forgery, 8, "forges a role tag")),
+    ("</system>", (Family::Forgery, 8, "forges a role tag")),
+    ("[system]", (Family::Forgery, 6, "forges a role tag")),
+    ("### system", (Family::Forgery, 6, "forges a role heading")),
+    ("### instruction", (Family::Forgery, 5, "forges a role heading")),
+    ("\nsystem:", (Family::Forgery, 5, "forges a role heading")),
+    ("[system message", (Family::Forgery, 6, "forges a role heading")),
+    (
+        "end of prompt",
+        (Family::Forgery, 5, "claims that the prompt has ended"),
+    ),
+    (
+        "end of document",
+        (Family::Forgery, 4, "claims that the document has ended"),
+    ),
+    ("do anything now", (Family::Jailbreak, 8, "names a known jailbreak")),
+    ("jailbreak", (Family::Jailbreak, 4, "speaks of jailbreak")),
+    ("developer mode", (Family::Jailbreak, 4, "speaks of a special mode")),
+    ("god mode", (Family::Jailbreak, 3, "speaks of a special mode")),
+    (
+        "as an ai language model",
+        (Family::Jailbreak, 2, "speaks of the model's manners"),
+    ),
+    ("from now on", (Family::Jailbreak, 3, "lays down how it is from now on")),
+    (
+        "stay in character",
+        (Family::Jailbreak, 2, "holds the model to its role"),
+    ),
+    (
+        "starting with \"you are",
+        (Family::Extraction, 6, "asks for the system prompt"),
+    ),
+    ("system prompt", (Family::Extraction, 3, "speaks of the system prompt")),
+    (
+        "if you are an ai",
+        (Family::Override, 6, "speaks to whatever model reads this"),
+    ),
+    (
+        "if you are a language model",
+        (Family::Override, 6, "speaks to whatever model reads this"),
+    ),
+    (
+        "attention ai",
+        (Family::Override, 5, "speaks to whatever model reads this"),
+    ),
+    ("/etc/shadow", (Family::ToolMisuse, 5, "names a secret of the host")),
+    ("/etc/passwd", (Family::ToolMisuse, 4, "names a secret of the host")),
+    ("169.254.169.254", (Family::ToolMisuse, 5, "names the metadata service")),
+    (
+        ".aws/credentials",
+        (Family::ToolMisuse, 5, "names a secret of the host"),
+    ),
+    ("/.ssh/", (Family::ToolMisuse, 4, "names a secret of the host")),
+    ("reverse shell", (Family::ToolMisuse, 4, "wants a reverse shell")),
+    ("rm -rf /", (Family::ToolMisuse, 5, "wants to destroy")),
+    (
+        "code interpreter",
+        (Family::ToolMisuse, 3, "speaks of the code interpreter"),
+    ),
+    ("sandbox escape", (Family::ToolMisuse, 5, "breaks out of the sandbox")),
+    ("requests.post(", (Family::Exfiltration, 4, "plants code that sends")),
+    ("http.server", (Family::Exfiltration, 4, "plants code that serves")),
+    ("\"scp\"", (Family::Exfiltration, 4, "plants code that sends")),
+    ("smtplib", (Family::Exfiltration, 4, "plants code that sends")),
+    ("socket.socket(", (Family::Exfiltration, 4, "plants code that sends")),
+];
+
+/// What a text amounts to.
+#[derive(Clone, Debug, Default)]
+pub struct Score {
+    families: [u32; FAMILIES],
+    signals: Vec<&'static str>,
+}
+
+impl Score {
+    fn add(&mut self, family: Family, weight: u32, signal: &'static str) {
+        self.families[family as usize] += weight;
+        if !self.signals.contains(&signal) {
+            self.signals.push(signal);
+        }
+    }
+
+    /// The sum over the families.
+    pub fn total(&self) -> u32 {
+        self.families.iter().map(|sum| (*sum).min(MOST_PER_FAMILY)).sum()
+    }
+
+    /// The family that gave most; of equals the first.
+    pub fn leader(&self) -> Family {
+        const ORDER: [Family; FAMILIES] = [
+            Family::Override,
+            Family::Jailbreak,
+            Family::Extraction,
+            Family::Forgery,
+            Family::Obfuscation,
+            Family::Exfiltration,
+            Family::ToolMisuse,
+        ];
+        let mut leader = ORDER[0];
+        for family in ORDER {
+            if self.families[family as usize] > self.families[leader as usize] {
+                leader = family;
+            }
+        }
+        leader
+    }
+
+    /// What was seen, in words.
+    pub fn signals(&self) -> String {
+        self.signals.join("; ")
+    }
+}
+
+/// Scores texts.
+pub struct Scorer {
+    vocabulary: Vocabulary,
+    marks: Patterns<(usize, (Family, u32, &'static str))>,
+}
+
+impl Default for Scorer {
+    fn default() -> Self {
+        let marks = Patterns::new(MARKS.iter().enumerate().map(|(at, (text, mark))| (*text, (at, *mark))));
+        Self {
+            vocabulary: Vocabulary::default(),
+            marks: marks.unwrap_or_else(|_| Patterns::none()),
+        }
+    }
+}
+
+impl Scorer {
+    /// Scores a text and what is encoded in it.
+    pub fn score(&self, text: &str) -> Score {
+        let text = cut(text);
+        let mut score = Score::default();
+        self.plain(text, &mut score);
+        for hidden in encoded::texts(text) {
+            let mut inner = Score::default();
+            self.plain(&hidden, &mut inner);
+            if inner.total() > 0 {
+                score.add(Family::Obfuscation, 5, "hides instructions in an encoding");
+                for (sum, more) in score.families.iter_mut().zip(inner.families) {
+                    *sum += more;
+                }
+            }
+        }
+        score
+    }
+
+    fn plain(&self, text: &str, score: &mut Score) {
+        let mut seen = [false; MARKS.len()];
+        for (_, _, (at, (family, weight, signal))) in self.marks.find(text) {
+            if !std::mem::replace(&mut seen[at], true) {
+                score.add(family, weight, signal);
+            }
+        }
+        let (words, disguise) = fold(text);
+        let classes: Vec<Classes> = words.iter().map(|word| self.vocabulary.classes(word)).collect();
+        let ends: Vec<bool> = words.iter().map(|word| word == ".").collect();
+        let all = classes.iter().fold(0, |all, classes| all | classes);
+        for phrase in PHRASES.iter().filter(|phrase| phrase.is_possible(all)) {
+            match phrase.occurrences(&classes, &ends) {
+                0 => {}
+                1 => score.add(phrase.family, phrase.weight, phrase.name),
+                _ => score.add(phrase.family, phrase.weight + phrase.weight / 2, phrase.name),
+            }
+        }
+        disguised(disguise, score);
+    }
+}
+
+/// Disguise alone is a weak sign; with any other it is a strong one.
+fn disguised(disguise: Disguise, score: &mut Score) {
+    if disguise.tags > 0 {
+        score.add(Family::Obfuscation, 10, "hides text in invisible tag characters");
+    }
+    if disguise.turned > 0 {
+        score.add(Family::Obfuscation, 5, "turns the direction of the text");
+    }
+    if disguise.invisible >= 2 {
+        score.add(Family::Obfuscation, 5, "splits words with invisible characters");
+    }
+    if disguise.mixed >= 2 {
+        score.add(Family::Obfuscation, 6, "writes words with look-alike letters");
+    }
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

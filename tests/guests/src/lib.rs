@@ -1,0 +1,215 @@
+//! A guest whose configuration `{"mode":"…"}` chooses what it does wrong. Modes that name a fault commit it when the batch holds a
+//! row whose `api_operation` is `poison`; all others behave. A well-behaved row is counted under its key; every row is reported by
+//! rule `seen` with its key's count and the operation before it, so that a test sees order and state in the messages.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+wit_bindgen::generate!({ path: "../../schemas/wit", world: "plugin" });
+
+use sentrail::plugin::host::{self, Level};
+use sentrail::plugin::types::{Column, Detection, Entity, Relation, Rule, Severity, TextColumn, Values};
+
+const STATEFUL: bool = cfg!(feature = "stateful");
+
+#[derive(Default)]
+struct Memory {
+    mode: String,
+    calls: u32,
+    /// Key → rows so far, last operation.
+    seen: BTreeMap<String, (u64, String)>,
+    hoard: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+struct Hostile;
+export!(Hostile);
+
+impl Guest for Hostile {
+    fn describe() -> Manifest {
+        let rule = |id: &str, severity| Rule {
+            id: id.into(),
+            title: format!("Rule {id}"),
+            description: "For tests.".into(),
+            severity,
+            techniques: vec!["T1078.004".into()],
+        };
+        Manifest {
+            id: if STATEFUL { "hostile-stateful" } else { "hostile" }.into(),
+            version: "1.0.0".into(),
+            description: "Misbehaves on demand.".into(),
+            classes: Vec::new(),
+            layers: vec!["cloud".into(), "gateway".into()],
+            columns: vec!["api_operation".into(), "row_count".into()],
+            key: if STATEFUL {
+                vec!["actor_user_uid".into()]
+            } else {
+                Vec::new()
+            },
+            state_version: 1,
+            rules: vec![rule("seen", Severity::Low), rule("loud", Severity::High)],
+            config_schema: String::new(),
+        }
+    }
+
+    fn configure(json: String) -> Result<(), String> {
+        let mode = json
+            .split("\"mode\":\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .unwrap_or("good")
+            .to_owned();
+        if mode == "refuse" {
+            return Err("mode `refuse` is refused".into());
+        }
+        MEMORY.with_borrow_mut(|memory| memory.mode = mode);
+        Ok(())
+    }
+
+    fn detect(batch: Batch) -> Result<Findings, String> {
+        MEMORY.with_borrow_mut(|memory| memory.detect(&batch))
+    }
+
+    fn save() -> Vec<u8> {
+        MEMORY.with_borrow(|memory| {
+            if memory.mode == "save-trap" {
+                panic!("no");
+            }
+            let lines: Vec<String> = memory
+                .seen
+                .iter()
+                .map(|(key, (count, last))| format!("{key}\t{count}\t{last}"))
+                .collect();
+            lines.join("\n").into_bytes()
+        })
+    }
+
+    fn restore(state: Vec<u8>) -> Result<(), String> {
+        MEMORY.with_borrow_mut(|memory| {
+            if memory.mode == "no-restore" {
+                return Err("this state is not mine".into());
+            }
+            let text = String::from_utf8(state).map_err(|error| error.to_string())?;
+            for line in text.lines() {
+                let mut parts = line.split('\t');
+                let (Some(key), Some(count), Some(last)) = (parts.next(), parts.next(), parts.next()) else {
+                    return Err(format!("`{line}` is no state"));
+                };
+                let count = count.parse().map_err(|_| "no count".to_owned())?;
+                memory.seen.insert(key.to_owned(), (count, last.to_owned()));
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Memory {
+    fn detect(&mut self, batch: &Batch) -> Result<Findings, String> {
+        self.calls += 1;
+        if self.mode == "third-call" && self.calls == 3 {
+            panic!("the third call");
+        }
+        if self.mode == "chatter" {
+            (0..10_000).for_each(|_| host::log(Level::Warn, &"x".repeat(10_000)));
+        }
+        let mut findings = Findings {
+            detections: Vec::new(),
+            relations: Vec::new(),
+        };
+        for row in 0..batch.rows {
+            let operation = text(&batch.columns[0], row);
+            if operation == "poison" || self.mode == "always" {
+                self.misbehave(batch, row, &mut findings)?;
+            }
+            let key = slice(&batch.key, row);
+            let (count, last) = self.seen.entry(key).or_default();
+            *count += 1;
+            let late = batch.late.get(row as usize).is_some_and(|late| *late == 1);
+            let message = format!(
+                "{operation} is number {count} after {last}{}",
+                if late { ", late" } else { "" }
+            );
+            *last = operation;
+            findings.detections.push(detection("seen", vec![row], message));
+        }
+        Ok(findings)
+    }
+
+    fn misbehave(&mut self, batch: &Batch, row: u32, findings: &mut Findings) -> Result<(), String> {
+        match self.mode.as_str() {
+            "loop" => loop {
+                std::hint::black_box(row);
+            },
+            "bomb" => loop {
+                self.hoard.push(vec![1; 1 << 20]);
+            },
+            "overflow" => {
+                self.hoard.push(vec![deep(u64::from(row)) as u8]);
+            }
+            "giant" => findings
+                .detections
+                .push(detection("seen", vec![row], "x".repeat(40 << 20))),
+            "flood" => {
+                (0..100_000).for_each(|_| findings.detections.push(detection("seen", vec![row], String::new())));
+            }
+            "row" => findings
+                .detections
+                .push(detection("seen", vec![batch.rows], String::new())),
+            "no-row" => findings.detections.push(detection("seen", Vec::new(), String::new())),
+            "rule" => findings
+                .detections
+                .push(detection("unheard-of", vec![row], String::new())),
+            "kind" => findings.relations.push(relation("dreams-of", row)),
+            "relation" => findings.relations.push(relation("called", row)),
+            "trap" | "always" => panic!("poison"),
+            "error" => return Err("poison".into()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn detection(rule: &str, rows: Vec<u32>, message: String) -> Detection {
+    Detection {
+        rule: rule.into(),
+        rows,
+        severity: None,
+        message,
+        entities: Vec::new(),
+    }
+}
+
+fn relation(kind: &str, row: u32) -> Relation {
+    let entity = |kind: &str, value: &str| Entity {
+        kind: kind.into(),
+        value: value.into(),
+    };
+    Relation {
+        source: entity("principal", "Ann@Example.com"),
+        kind: kind.into(),
+        target: entity("model", "m"),
+        row,
+    }
+}
+
+fn deep(n: u64) -> u64 {
+    let frame = std::hint::black_box([n; 64]);
+    deep(frame[7] + 1) + frame[3]
+}
+
+fn text(column: &Column, row: u32) -> String {
+    match &column.values {
+        Values::Text(text) => slice(text, row),
+        _ => String::new(),
+    }
+}
+
+fn slice(column: &TextColumn, row: u32) -> String {
+    let Some(range) = column.offsets.get(row as usize..row as usize + 2) else {
+        return String::new();
+    };
+    String::from_utf8_lossy(&column.data[range[0] as usize..range[1] as usize]).into_owned()
+}

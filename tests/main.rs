@@ -1,0 +1,10 @@
+//! End to end: the engine as its users run it. One binary, so that it links once.
+#![allow(clippy::unwrap_used)] // a failed test is a panic
+
+mod cli;
+mod files;
+mod kafka;
+mod restart;
+mod serving;
+mod support;
+mod tidy;

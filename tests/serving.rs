@@ -1,0 +1,253 @@
+//! A running engine as a PostgreSQL client and a SIEM see it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Child;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+/// Ends the engine with the test.
+struct Engine(Child);
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn connect(port: u16, password: Option<&str>) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user("sentrail").dbname("sentrail");
+    if let Some(password) = password {
+        config.password(password);
+    }
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn connected(port: u16, password: Option<&str>) -> tokio_postgres::Client {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match connect(port, password).await {
+            Ok(client) => return client,
+            Err(error) => assert!(Instant::now() < deadline, "no answer on port {port}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn followed(data: &Path, logs: &Path, plugins: &Path, more: &str) -> String {
+    file_config(data, logs, plugins, more).replace("type = \"file\"\n", "type = \"file\"\nfollow = true\n")
+}
+
+#[test]
+fn an_event_is_visible_to_psql_before_its_epoch_is_durable() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let logs = scratch.path().join("logs");
+    let records = simulated(5, 400);
+    write_logs(&logs, &records);
+    let port = free_port();
+    let http = free_port();
+    let more = format!("[serve]\npostgres = \"127.0.0.1:{port}\"\nhttp = \"127.0.0.1:{http}\"");
+    // An hour: nothing becomes durable while the test looks.
+    let config = followed(&scratch.path().join("data"), &logs, &plugins, &more).replacen(
+        "[plugins]",
+        "flush_interval = \"1h\"\n[plugins]",
+        1,
+    );
+    let _engine = Engine(spawn_run(&config, &scratch.path().join("c.toml"), &[]));
+    runtime().block_on(async {
+        let client = connected(port, None).await;
+        let events = || async {
+            client
+                .query_one("SELECT count(*) FROM events", &[])
+                .await
+                .unwrap()
+                .get::<_, i64>(0)
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while events().await < 400 {
+            assert!(Instant::now() < deadline, "only {} events", events().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let line = records["qdrant_audit"][0].clone();
+        let appended = Instant::now();
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(logs.join("qdrant_audit.ndjson"))
+            .unwrap();
+        writeln!(file, "{line}").unwrap();
+        while events().await < 401 {
+            assert!(Instant::now() < deadline, "the appended event never came");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        println!("visible {} ms after it was written", appended.elapsed().as_millis());
+        // What psql's \dt and \d ask, and that nothing can be changed.
+        let tables = client
+            .query(
+                "SELECT tablename::text FROM pg_catalog.pg_tables WHERE schemaname = 'public'",
+                &[],
+            )
+            .await;
+        let names: Vec<String> = tables.unwrap().iter().map(|row| row.get(0)).collect();
+        for name in ["events", "detections", "incidents", "incident_path", "rejected"] {
+            assert!(names.iter().any(|found| found == name), "{name} is not in {names:?}");
+        }
+        assert!(client.simple_query("DROP TABLE events").await.is_err());
+        assert!(
+            client
+                .simple_query("INSERT INTO rejected SELECT * FROM rejected")
+                .await
+                .is_err()
+        );
+    });
+    let health = http_get(http, "/healthz");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let metrics = http_get(http, "/metrics");
+    assert!(
+        metrics.contains("sentrail_records") && metrics.contains("sentrail_events"),
+        "{metrics}"
+    );
+}
+
+fn http_get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_password_is_asked_for_when_one_is_set() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let logs = scratch.path().join("logs");
+    write_logs(&logs, &simulated(5, 50));
+    let port = free_port();
+    let more = format!("[serve]\npostgres = \"127.0.0.1:{port}\"\npostgres_password_env = \"PG_TEST\"");
+    let config = followed(&scratch.path().join("data"), &logs, &plugins, &more);
+    let _engine = Engine(spawn_run(
+        &config,
+        &scratch.path().join("c.toml"),
+        &[("PG_TEST", "open sesame")],
+    ));
+    runtime().block_on(async {
+        let client = connected(port, Some("open sesame")).await;
+        assert_eq!(client.query_one("SELECT 1", &[]).await.unwrap().len(), 1);
+        assert!(connect(port, Some("wrong")).await.is_err());
+        assert!(connect(port, None).await.is_err());
+    });
+    let log = std::fs::read_to_string(scratch.path().join("c.log")).unwrap();
+    assert!(!log.contains("open sesame"));
+}
+
+/// Takes POSTs and hands on (headers, body).
+fn receiver(port: u16) -> mpsc::Receiver<(String, Vec<u8>)> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let (sender, received) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { break };
+            let sender = sender.clone();
+            std::thread::spawn(move || answer_posts(stream, &sender));
+        }
+    });
+    received
+}
+
+fn answer_posts(stream: TcpStream, sender: &mpsc::Sender<(String, Vec<u8>)>) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut headers = String::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            headers.push_str(&line.to_lowercase());
+        }
+        let length = headers
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok())
+            .unwrap_or(0);
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        if sender.send((headers, body)).is_err() {
+            return;
+        }
+        let _ = reader
+            .get_mut()
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    }
+}
+
+#[test]
+fn a_receiver_that_was_down_gets_every_incident_once_it_is_up() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let logs = scratch.path().join("logs");
+    write_logs(&logs, &simulated(7, 3_000));
+    let data = scratch.path().join("data");
+    let port = free_port();
+    let more = format!(
+        "[[forward]]\nname = \"soar\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{port}/hook\"\nsecret_env = \"HOOK\""
+    );
+    // Nobody listens while the logs are read; the run ends all the same.
+    let config = file_config(&data, &logs, &plugins, &more);
+    let mut first = spawn_run(&config, &scratch.path().join("c.toml"), &[("HOOK", "k3y")]);
+    assert!(wait(&mut first, PATIENCE).expect("ended").success());
+    let expected: Vec<serde_json::Value> = rows(&data, "SELECT incident_id, revision FROM incident_revisions")
+        .iter()
+        .map(|row| serde_json::from_str(row).unwrap())
+        .collect();
+    assert!(!expected.is_empty());
+
+    let received = receiver(port);
+    let _engine = Engine(spawn_run(
+        &followed(&data, &logs, &plugins, &more),
+        &scratch.path().join("c.toml"),
+        &[("HOOK", "k3y")],
+    ));
+    let mut seen = std::collections::BTreeMap::new();
+    let deadline = Instant::now() + PATIENCE;
+    while seen.len() < expected.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (headers, body) = received.recv_timeout(left).expect("every revision arrives");
+        assert!(headers.contains("x-sentrail-signature: sha256="), "{headers}");
+        let finding: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(finding["class_uid"], 2005);
+        let delivery = headers
+            .lines()
+            .find_map(|line| line.strip_prefix("x-sentrail-delivery:"))
+            .expect("named")
+            .trim()
+            .to_owned();
+        if let Some(before) = seen.insert(delivery.clone(), finding.clone()) {
+            assert_eq!(before, finding, "{delivery} arrived twice, with two contents");
+        }
+    }
+    for row in &expected {
+        let name = format!("{}/{}", row["incident_id"].as_str().unwrap(), row["revision"]);
+        assert!(seen.contains_key(&name), "{name} is missing");
+    }
+}

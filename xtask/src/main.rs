@@ -1,0 +1,52 @@
+//! `cargo xtask VERB`.
+
+use std::env;
+use std::process::ExitCode;
+
+/// A verb, what it does, and the function that takes the arguments after it.
+type Verb = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
+
+const VERBS: &[Verb] = &[
+    (
+        "plugins",
+        "build the first-party detectors as components [--out DIR]",
+        xtask::plugins::main,
+    ),
+    ("test", "do all set-up and run every test [NAME]", xtask::test::main),
+    (
+        "demo",
+        "do all set-up and run the demo [--once] [--data DIR]",
+        xtask::demo::main,
+    ),
+    (
+        "bench",
+        "do all set-up and run a benchmark: e2e, memory, freshness [NUMBER]",
+        xtask::bench::main,
+    ),
+    (
+        "kafka",
+        "a real Apache Kafka on loopback [start [--detach] | stop | status]",
+        xtask::kafka::run,
+    ),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let verb = arguments
+        .first()
+        .and_then(|name| VERBS.iter().find(|verb| verb.0 == name));
+    let Some((_, _, run)) = verb else {
+        eprintln!("usage: cargo xtask VERB\n");
+        for (name, about, _) in VERBS {
+            eprintln!("  {name:<10}{about}");
+        }
+        return ExitCode::from(2);
+    };
+    match run(&arguments[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
