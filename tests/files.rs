@@ -41,7 +41,7 @@ fn a_staged_attack_in_real_cloudtrail_gives_the_same_from_files_and_from_kafka()
     let source = format!(
         "type = \"kafka\"\nbrokers = \"{brokers}\"\ntopics = [\"{topic}\"]\ngroup = \"{topic}\"\nidle_timeout = \"1s\""
     );
-    crate::kafka::run_until_caught_up(&config(&kafka, &plugins, &source), 2_900);
+    run_until_caught_up(&config(&kafka, &plugins, &source), &kafka, 2_900);
     let from_kafka = outcome(&kafka);
     // The position and the exact bytes of a record differ by how it travelled; what it says does not.
     let said = |data: &Path| {

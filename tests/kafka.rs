@@ -1,30 +1,12 @@
 //! Kafka end to end: the whole path from a topic to incidents.
 
-use std::path::Path;
 use std::time::Duration;
 
 use sentrail::config;
 use sentrail::pipeline::{self, Status};
 use sentrail::source::mock::MockBroker;
 
-use crate::restart::produce;
 use crate::support::*;
-
-/// Runs in this process until `records` are read and every input is at its end, then stops.
-pub fn run_until_caught_up(config: &str, records: u64) -> Status {
-    runtime().block_on(async {
-        let settings = config::parse(config, "test.toml", &|_| None).unwrap();
-        let running = pipeline::start(settings).await.unwrap();
-        let mut status = running.status();
-        // The guard that `wait_for` gives must not outlive the line: the engine could not go on.
-        let in_time = tokio::time::timeout(PATIENCE, status.wait_for(|now| now.caught_up && now.records >= records))
-            .await
-            .is_ok();
-        assert!(in_time, "not caught up in time: {:?}", running.status().borrow());
-        running.stop();
-        running.join().await.unwrap()
-    })
-}
 
 fn three_topics(brokers: &str, prefix: &str) {
     let Some(plugins) = plugins() else { return };
@@ -42,8 +24,8 @@ fn three_topics(brokers: &str, prefix: &str) {
     );
 
     let data = scratch.path().join("kafka");
-    let config = config_for(&data, &plugins, brokers, prefix);
-    let status = run_until_caught_up(&config, total as u64);
+    let config = kafka_config(&data, &plugins, brokers, prefix, &format!("{prefix}g"), "");
+    let status = run_until_caught_up(&config, &data, total);
     assert_eq!(status.records, status.events + status.rejected + status.duplicates);
     let (by_file, by_kafka) = (outcome(&files), outcome(&data));
     // Ids of records without an id of their own come from where they stood, and so differ; how many there are does not.
@@ -53,21 +35,6 @@ fn three_topics(brokers: &str, prefix: &str) {
     // What is committed is not read again.
     let again = run_for(&config, Duration::from_secs(5));
     assert_eq!(again.records, 0, "read again: {again:?}");
-}
-
-fn config_for(data: &Path, plugins: &Path, brokers: &str, prefix: &str) -> String {
-    let mut config = format!(
-        "[storage]\nurl = \"{}\"\n[plugins]\ndir = \"{}\"\n",
-        data.display(),
-        plugins.display()
-    );
-    for format in FORMATS {
-        config.push_str(&format!(
-            "[[source]]\nname = \"{format}\"\ntype = \"kafka\"\nbrokers = \"{brokers}\"\ntopics = [\"{prefix}{format}\"]\n\
-             group = \"{prefix}g\"\nformat = \"{format}\"\nidle_timeout = \"1s\"\n"
-        ));
-    }
-    config
 }
 
 /// Runs until every input is at its end, or for `patience` when there is nothing to read.

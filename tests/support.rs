@@ -7,8 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use sentrail::config;
+use sentrail::pipeline::{self, Status};
 use sentrail::query::{self, Format};
 use sentrail::simulate::Simulation;
+use sentrail::source::mock::Producer;
 use sentrail::store::{self, Views};
 
 pub const SENTRAIL: &str = env!("CARGO_BIN_EXE_sentrail");
@@ -81,6 +84,75 @@ pub fn file_config(data: &Path, logs: &Path, plugins: &Path, more: &str) -> Stri
         ));
     }
     config
+}
+
+/// A configuration of one consumer group with a source per format, each on its own topic; `storage` is more of that table.
+pub fn kafka_config(data: &Path, plugins: &Path, brokers: &str, prefix: &str, group: &str, storage: &str) -> String {
+    let mut config = format!(
+        "[storage]\nurl = \"{}\"\n{storage}[plugins]\ndir = \"{}\"\n",
+        data.display(),
+        plugins.display()
+    );
+    for format in FORMATS {
+        config.push_str(&format!(
+            "[[source]]\nname = \"{format}\"\ntype = \"kafka\"\nbrokers = \"{brokers}\"\ntopics = [\"{prefix}{format}\"]\n\
+             group = \"{group}\"\nformat = \"{format}\"\nidle_timeout = \"1s\"\n\
+             properties = {{ \"session.timeout.ms\" = \"6000\" }}\n"
+        ));
+    }
+    config
+}
+
+pub fn produce(brokers: &str, prefix: &str, records: &BTreeMap<&'static str, Vec<String>>) {
+    let producer = Producer::new(brokers).unwrap();
+    for (format, lines) in records {
+        for line in lines {
+            producer
+                .produce(&format!("{prefix}{format}"), None, line.as_bytes())
+                .unwrap();
+        }
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+/// Runs in this process until `records` are read or durable and every input is at its end, then stops.
+#[track_caller]
+pub fn run_until_caught_up(config: &str, data: &Path, records: usize) -> Status {
+    let settings = config::parse(config, "test.toml", &|_| None).unwrap();
+    let running = runtime().block_on(pipeline::start(settings)).unwrap();
+    let status = running.status();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // A copy: a reader that holds on to the status stops the engine.
+        let now = status.borrow().clone();
+        if now.caught_up && (now.records as usize >= records || durable(data) >= records) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "not caught up in time: {now:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    running.stop();
+    runtime().block_on(running.join()).unwrap()
+}
+
+/// Records that are durable.
+pub fn durable(data: &Path) -> usize {
+    if epochs(data) == 0 {
+        return 0;
+    }
+    count(data, "events") + count(data, "rejected")
+}
+
+/// The newest durable epoch, by its manifest's name.
+pub fn epochs(data: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(data.join("epochs")) else {
+        return 0;
+    };
+    files
+        .flatten()
+        .filter_map(|file| file.file_name().to_str()?.strip_suffix(".json")?.parse::<u64>().ok())
+        .max()
+        .unwrap_or(0)
 }
 
 /// Starts `sentrail run` on configuration text, logs to a file beside it.

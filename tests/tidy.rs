@@ -97,7 +97,6 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("datafusion_postgres", &["query"]),
     ("datafusion_pg_catalog", &["query"]),
     ("datafusion", &["query", "store", "pipeline", "cli"]),
-    ("sonic_rs", &["normalize"]),
     ("axum", &["serve", "source", "forward/tests"]),
     ("reqwest", &["forward"]),
     ("anyhow", &["cli"]),

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use petgraph::Direction;
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
-use petgraph::visit::EdgeRef;
 
 use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Detection, Entity, EntityRole, Micros, Relation};
@@ -21,14 +19,17 @@ pub struct EntityNode {
     pub entity: Entity,
     /// Detections that name the entity, by (time, id).
     pub detections: BTreeSet<(Micros, Arc<str>)>,
-    /// For an address: the identities that used it, per bucket of event time; each set stops growing past the maximum.
-    identities: BTreeMap<Micros, HashSet<Entity>>,
+    /// For an address: the identities that used it, per bucket of event time; each list stops growing past the maximum.
+    identities: BTreeMap<Micros, Vec<Entity>>,
+    /// The relations at the entity, by bucket, so that a walk looks only at the hours that matter to it.
+    relations: Vec<(Micros, EdgeIndex)>,
 }
 
 pub enum TimedEdge {
     /// One bucket of a relation.
     Relation {
-        kind: Arc<str>,
+        kind: &'static str,
+        lead: Lead,
         first_time: Micros,
         last_time: Micros,
     },
@@ -43,7 +44,7 @@ pub struct Member {
     edges: Vec<EdgeIndex>,
 }
 
-type RelationKey = (NodeIndex, Arc<str>, NodeIndex, Micros);
+type RelationKey = (NodeIndex, &'static str, NodeIndex, Micros);
 
 #[derive(Default)]
 pub struct TenantGraph {
@@ -51,7 +52,15 @@ pub struct TenantGraph {
     nodes: HashMap<Entity, NodeIndex>,
     relations: HashMap<RelationKey, EdgeIndex>,
     members: HashMap<Arc<str>, Member>,
+    /// Time of the newest detection.
+    newest: Option<Micros>,
+    /// Ends of relations that may join detections otherwise than before, and the times around which.
+    changed: HashSet<NodeIndex>,
+    changed_span: Option<Span>,
 }
+
+/// From and until, both included.
+pub type Span = (Micros, Micros);
 
 /// Whether sharing an entity of this kind can join two detections. Models, tools, roles, accounts, buckets and collections are
 /// used by everybody: sharing one says nothing.
@@ -64,20 +73,26 @@ pub fn links(entity: &Entity) -> bool {
     }
 }
 
-/// How a relation leads from one entity to another, if it does. A `Flow` hands an identity on: what happens on its far side
-/// because of it happens after it.
+/// How a relation leads from one entity to another. A `Flow` hands an identity on: what happens on its far side because of it
+/// happens after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lead {
     Flow,
     Bond,
 }
 
-pub fn lead(kind: &str) -> Option<Lead> {
-    match kind {
-        "issued" | "assumed" | "spawned" => Some(Lead::Flow),
-        "used-from" | "belongs-to" | "same-as" => Some(Lead::Bond),
-        _ => None,
-    }
+/// The relations that lead; all others say what an identity did, and join nothing.
+const LEADS: [(&str, Lead); 6] = [
+    ("issued", Lead::Flow),
+    ("assumed", Lead::Flow),
+    ("spawned", Lead::Flow),
+    ("used-from", Lead::Bond),
+    ("belongs-to", Lead::Bond),
+    ("same-as", Lead::Bond),
+];
+
+fn bucket_of(time: Micros) -> Micros {
+    time.div_euclid(RELATION_BUCKET).saturating_mul(RELATION_BUCKET)
 }
 
 fn is_identity(entity: &Entity) -> bool {
@@ -117,6 +132,7 @@ impl TenantGraph {
             entity: entity.clone(),
             detections: BTreeSet::new(),
             identities: BTreeMap::new(),
+            relations: Vec::new(),
         };
         let index = self.graph.add_node(node);
         self.nodes.insert(entity.clone(), index);
@@ -145,6 +161,7 @@ impl TenantGraph {
             edges.push(self.graph.add_edge(from, to, TimedEdge::Detection));
         }
         dirty.insert(id.clone());
+        self.newest = self.newest.max(Some(detection.time));
         self.members.insert(
             id,
             Member {
@@ -155,54 +172,63 @@ impl TenantGraph {
         );
     }
 
-    /// Adds one bucket of a relation, or widens it, and marks the detections whose links that may change.
+    /// Adds one bucket of a relation, or widens it. `settle` then marks the detections whose links that may change.
     pub fn add_relation(&mut self, relation: &Relation, window: Micros, dirty: &mut BTreeSet<Arc<str>>) {
+        let Some(&(kind, lead)) = LEADS.iter().find(|(kind, _)| *kind == &*relation.kind) else {
+            return;
+        };
+        let bucket = relation.bucket();
         let (from, to) = (self.intern(&relation.from), self.intern(&relation.to));
-        let key = (from, relation.kind.clone(), to, relation.bucket());
-        let (edge, wider) = match self.relations.get(&key) {
-            Some(&edge) => (edge, self.widen(edge, relation)),
+        let key = (from, kind, to, bucket);
+        let (first_time, last_time) = (relation.first_time, relation.last_time);
+        let span = match self.relations.get(&key) {
+            Some(&edge) => self.widen(edge, first_time, last_time, window),
             None => {
-                let kind = relation.kind.clone();
-                let (first_time, last_time) = (relation.first_time, relation.last_time);
-                let edge = self.graph.add_edge(
-                    from,
-                    to,
-                    TimedEdge::Relation {
-                        kind,
-                        first_time,
-                        last_time,
-                    },
-                );
+                let weight = TimedEdge::Relation {
+                    kind,
+                    lead,
+                    first_time,
+                    last_time,
+                };
+                let edge = self.graph.add_edge(from, to, weight);
                 self.relations.insert(key, edge);
-                self.count_identity(from, to, relation.bucket(), window, dirty);
-                (edge, true)
+                for node in [from, to] {
+                    let held = &mut self.graph[node].relations;
+                    // Time mostly goes forward: nearly always at the end.
+                    let at = held.partition_point(|(other, _)| *other <= bucket);
+                    held.insert(at, (bucket, edge));
+                }
+                self.count_identity(from, to, bucket, window, dirty);
+                Some((first_time, last_time))
             }
         };
-        if wider
-            && lead(&relation.kind).is_some()
+        if let Some((from_time, until)) = span
             && !self.members.is_empty()
-            && let TimedEdge::Relation {
-                first_time, last_time, ..
-            } = self.graph[edge]
         {
-            // All that the whole bucket can join, not only what its new part can: reasons name when a relation began.
-            let span = (first_time.saturating_sub(window), last_time.saturating_add(window));
-            self.mark_near([from, to], span, window, dirty);
+            let span = (from_time.saturating_sub(window), until.saturating_add(window));
+            self.changed.extend([from, to]);
+            self.changed_span = Some(match self.changed_span {
+                Some(held) => (held.0.min(span.0), held.1.max(span.1)),
+                None => span,
+            });
         }
     }
 
-    /// Merges `relation` into the bucket that is there; whether that made it longer.
-    fn widen(&mut self, edge: EdgeIndex, relation: &Relation) -> bool {
+    /// Merges new times into the bucket that is there. The whole bucket when links may change by it: reasons name when a relation
+    /// began; a later end matters only to findings that come a window after it was.
+    fn widen(&mut self, edge: EdgeIndex, first: Micros, last: Micros, window: Micros) -> Option<Span> {
+        let newest = self.newest;
         let TimedEdge::Relation {
             first_time, last_time, ..
         } = &mut self.graph[edge]
         else {
-            return false;
+            return None;
         };
-        let before = (*first_time, *last_time);
-        *first_time = relation.first_time.min(*first_time);
-        *last_time = relation.last_time.max(*last_time);
-        before != (*first_time, *last_time)
+        let began_sooner = first < *first_time;
+        let reaches_further = last > *last_time && newest > Some(last_time.saturating_add(window));
+        *first_time = first.min(*first_time);
+        *last_time = last.max(*last_time);
+        (began_sooner || reaches_further).then_some((*first_time, *last_time))
     }
 
     /// Counts an identity that used an address, and marks what the address held together when it turns out to be shared.
@@ -218,68 +244,65 @@ impl TenantGraph {
             return;
         }
         let identity = self.graph[from].entity.clone();
-        let reach = (
-            bucket.saturating_sub(window),
-            bucket.saturating_add(window).saturating_add(RELATION_BUCKET),
-        );
+        let users = self.graph[to].identities.get(&bucket);
+        if users.is_some_and(|users| users.len() > ADDRESS_IDENTITIES_MAX || users.contains(&identity)) {
+            return;
+        }
+        let reach = (bucket.saturating_sub(window), bucket.saturating_add(window));
         let near: HashSet<&Entity> = self.graph[to]
             .identities
-            .range(reach.0..=reach.1)
+            .range(bucket_of(reach.0)..=reach.1)
             .flat_map(|(_, users)| users)
             .collect();
-        let counted = self.graph[to]
-            .identities
-            .get(&bucket)
-            .is_some_and(|users| users.contains(&identity));
-        let more = usize::from(!near.contains(&identity));
-        if !counted && near.len() + more > ADDRESS_IDENTITIES_MAX {
+        if near.len() + usize::from(!near.contains(&identity)) > ADDRESS_IDENTITIES_MAX && !self.members.is_empty() {
             // Before it is counted: links may still pass.
-            let span = (reach.0.saturating_sub(window), reach.1.saturating_add(window));
-            self.mark_near([to, to], span, window, dirty);
+            let until = reach.1.saturating_add(window).saturating_add(RELATION_BUCKET);
+            let span = (reach.0, until);
+            self.mark_near(HashSet::from([to]), span, window, dirty);
         }
-        let identities = self.graph[to].identities.entry(bucket).or_default();
-        if identities.len() <= ADDRESS_IDENTITIES_MAX {
-            identities.insert(identity);
+        self.graph[to].identities.entry(bucket).or_default().push(identity);
+    }
+
+    /// Marks the detections whose links the relations since the last call may change.
+    pub fn settle(&mut self, window: Micros, dirty: &mut BTreeSet<Arc<str>>) {
+        let changed = std::mem::take(&mut self.changed);
+        if let Some(span) = self.changed_span.take() {
+            self.mark_near(changed, span, window, dirty);
         }
     }
 
     /// Marks the detections within `span` on entities that a path through one of `starts` can reach.
-    fn mark_near(
-        &self,
-        starts: [NodeIndex; 2],
-        span: (Micros, Micros),
-        window: Micros,
-        dirty: &mut BTreeSet<Arc<str>>,
-    ) {
-        let mut seen: HashSet<NodeIndex> = starts.into();
-        let mut frontier = starts.to_vec();
+    fn mark_near(&self, starts: HashSet<NodeIndex>, span: Span, window: Micros, dirty: &mut BTreeSet<Arc<str>>) {
+        let mut frontier: Vec<NodeIndex> = starts.iter().copied().collect();
+        let mut seen = starts;
+        // Of the relations on a path to a detection each lies within the window around it.
+        let reach = (span.0.saturating_sub(window), span.1.saturating_add(window));
         for hop in 0..HOPS_MAX {
             let mut next = Vec::new();
             for node in frontier {
                 dirty.extend(between(&self.graph[node].detections, span.0, span.1).map(|(_, id)| id.clone()));
                 if hop + 1 < HOPS_MAX {
-                    let passable = self.leads(node).filter(|step| self.passable(step, window));
-                    next.extend(passable.map(|step| step.to).filter(|to| seen.insert(*to)));
+                    let onward = self.passable(node, reach, window).map(|step| step.to);
+                    next.extend(onward.filter(|to| seen.insert(*to)));
                 }
             }
             frontier = next;
         }
     }
 
-    /// Whether links may lead over a relation: both its ends are specific when it began.
-    pub fn passable(&self, step: &Step, window: Micros) -> bool {
-        self.specific(step.from, step.first_time, window) && self.specific(step.to, step.first_time, window)
-    }
-
-    /// Whether links may pass through the entity at `time`: it is of a kind that links, and is not shared by too many.
+    /// Whether links may pass through the entity at `time`: it is of a kind that links, and is not shared by too many within the
+    /// window before, counted in whole buckets.
     pub fn specific(&self, node: NodeIndex, time: Micros, window: Micros) -> bool {
         let held = &self.graph[node];
         if !links(&held.entity) {
             return false;
         }
+        if held.identities.is_empty() {
+            return true;
+        }
+        let bucket = bucket_of(time);
         let mut identities: HashSet<&Entity> = HashSet::new();
-        let from = (time.saturating_sub(window)).div_euclid(RELATION_BUCKET) * RELATION_BUCKET;
-        for (_, users) in held.identities.range(from..=time.max(from)) {
+        for (_, users) in held.identities.range(bucket.saturating_sub(window)..=bucket).rev() {
             identities.extend(users);
             if identities.len() > ADDRESS_IDENTITIES_MAX {
                 return false;
@@ -288,38 +311,55 @@ impl TenantGraph {
         true
     }
 
-    /// The relations that lead away from `node`, in either direction.
-    pub fn leads(&self, node: NodeIndex) -> impl Iterator<Item = Step> + '_ {
-        let outward = self
-            .graph
-            .edges_directed(node, Direction::Outgoing)
-            .map(|edge| (edge, true));
-        let inward = self
-            .graph
-            .edges_directed(node, Direction::Incoming)
-            .map(|edge| (edge, false));
-        outward
-            .chain(inward)
-            .filter_map(move |(edge, forward)| match edge.weight() {
-                TimedEdge::Relation {
-                    kind,
-                    first_time,
-                    last_time,
-                } => Some(Step {
-                    from: node,
-                    to: if forward { edge.target() } else { edge.source() },
-                    kind: kind.clone(),
-                    lead: lead(kind)?,
-                    forward,
-                    first_time: *first_time,
-                    last_time: *last_time,
-                }),
-                TimedEdge::Detection => None,
+    /// The relations at `node`, in either direction, that overlap `span` and that links may lead over: both ends are specific when
+    /// the relation began.
+    pub fn passable(&self, node: NodeIndex, span: Span, window: Micros) -> impl Iterator<Item = Step> + '_ {
+        let relations = &self.graph[node].relations;
+        let begin = relations.partition_point(|(bucket, _)| *bucket < bucket_of(span.0));
+        let mut here: Option<(Micros, bool)> = None;
+        relations[begin..]
+            .iter()
+            .take_while(move |(bucket, _)| *bucket <= span.1)
+            .filter(move |(bucket, _)| match here {
+                Some((known, specific)) if known == *bucket => specific,
+                _ => {
+                    let specific = self.specific(node, *bucket, window);
+                    here = Some((*bucket, specific));
+                    specific
+                }
+            })
+            .filter_map(move |(bucket, edge)| {
+                let step = self.step(node, *edge)?;
+                let overlaps = step.first_time <= span.1 && step.last_time >= span.0;
+                (overlaps && self.specific(step.to, *bucket, window)).then_some(step)
             })
     }
 
+    fn step(&self, node: NodeIndex, edge: EdgeIndex) -> Option<Step> {
+        let (source, target) = self.graph.edge_endpoints(edge)?;
+        let TimedEdge::Relation {
+            kind,
+            lead,
+            first_time,
+            last_time,
+        } = self.graph[edge]
+        else {
+            return None;
+        };
+        let forward = source == node;
+        Some(Step {
+            from: node,
+            to: if forward { target } else { source },
+            kind,
+            lead,
+            forward,
+            first_time,
+            last_time,
+        })
+    }
+
     /// Removes detections older than `horizon` that `keep` does not claim, relations that cannot link any that is left, and entities
-    /// that nothing names any more.
+    /// that nothing names any more. To be called settled.
     pub fn expire(&mut self, horizon: Micros, window: Micros, keep: impl Fn(&str) -> bool) {
         let graph = &mut self.graph;
         self.members.retain(|id, member| {
@@ -336,38 +376,36 @@ impl TenantGraph {
         });
         let oldest = self.members.values().map(|member| member.detection.time).min();
         let oldest = oldest.map_or(horizon, |oldest| oldest.min(horizon));
-        let (relations_from, identities_from) = (oldest.saturating_sub(window), identities_start(oldest, window));
-        self.relations.retain(|_, edge| {
-            let live = match &graph[*edge] {
-                TimedEdge::Relation { last_time, .. } => *last_time >= relations_from,
-                TimedEdge::Detection => true,
-            };
+        let (relations_from, identities_from) = (
+            bucket_of(oldest.saturating_sub(window)),
+            identities_start(oldest, window),
+        );
+        self.relations.retain(|(.., bucket), edge| {
+            let live = *bucket >= relations_from;
             if !live {
                 graph.remove_edge(*edge);
             }
             live
         });
-        let lonely: Vec<NodeIndex> = graph
-            .node_indices()
-            .filter(|&node| graph.neighbors_undirected(node).next().is_none())
-            .collect();
-        for node in lonely {
-            if graph[node].detections.is_empty()
-                && let Some(gone) = graph.remove_node(node)
-            {
-                self.nodes.remove(&gone.entity);
-            }
-        }
-        for node in graph.node_weights_mut() {
+        let nodes = &mut self.nodes;
+        graph.retain_nodes(|mut graph, index| {
+            let used = graph.neighbors_undirected(index).next().is_some();
+            let node = &mut graph[index];
+            let gone = node.relations.partition_point(|(bucket, _)| *bucket < relations_from);
+            node.relations.drain(..gone);
             node.identities.retain(|bucket, _| *bucket >= identities_from);
-        }
+            let live = used || !node.detections.is_empty();
+            if !live {
+                nodes.remove(&node.entity);
+            }
+            live
+        });
     }
 }
 
 /// Start of the oldest bucket that says how shared an address is where relations of a finding at `oldest` reach.
 pub fn identities_start(oldest: Micros, window: Micros) -> Micros {
-    let reach = oldest.saturating_sub(window).saturating_sub(window);
-    reach.div_euclid(RELATION_BUCKET).saturating_mul(RELATION_BUCKET)
+    bucket_of(oldest.saturating_sub(window)).saturating_sub(window)
 }
 
 /// One relation, walked from `from` to `to`; `forward` when that is the relation's own direction.
@@ -375,7 +413,7 @@ pub fn identities_start(oldest: Micros, window: Micros) -> Micros {
 pub struct Step {
     pub from: NodeIndex,
     pub to: NodeIndex,
-    pub kind: Arc<str>,
+    pub kind: &'static str,
     pub lead: Lead,
     pub forward: bool,
     pub first_time: Micros,

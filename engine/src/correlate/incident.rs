@@ -40,12 +40,12 @@ pub fn assemble(
         .max()
         .unwrap_or(Severity::Informational);
     let layers: BTreeSet<&str> = members.iter().map(|detection| detection.layer.as_str()).collect();
-    let entities: BTreeSet<String> = members
-        .iter()
-        .flat_map(|detection| &detection.entities)
-        .map(|roled| roled.entity.to_string())
-        .take(ENTITIES_MAX)
-        .collect();
+    let mut entities = BTreeSet::new();
+    for roled in members.iter().flat_map(|detection| &detection.entities) {
+        if entities.len() < ENTITIES_MAX {
+            entities.insert(roled.entity.to_string());
+        }
+    }
     Some(Incident {
         incident_id: Incident::id_of(tenant, &seed.detection_id).to_string(),
         tenant: tenant.to_owned(),

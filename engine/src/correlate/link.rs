@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 
 use crate::model::Micros;
 
-use super::graph::{HOPS_MAX, Lead, Step, TenantGraph, between};
+use super::graph::{HOPS_MAX, Lead, Span, Step, TenantGraph, between};
 
 /// Why two detections belong together: an entity that both name, or relations that lead from an entity of the one to an entity
 /// of the other.
@@ -79,8 +79,6 @@ fn linked(graph: &TenantGraph, id: &Arc<str>, window: Micros) -> Vec<Link> {
     links
 }
 
-type Span = (Micros, Micros);
-
 struct Walk<'a> {
     graph: &'a TenantGraph,
     id: &'a Arc<str>,
@@ -116,28 +114,25 @@ impl Walk<'_> {
     /// order: by time of the relation, then by entity. Every condition holds for both ends alike, so that a link found from one
     /// side is found from the other.
     fn onward(&self, node: NodeIndex, span: Span, steps: &[Step]) -> Vec<(NodeIndex, Span, Vec<Step>)> {
-        let near = |step: &Step| {
-            (
-                step.first_time.saturating_sub(self.window),
-                step.last_time.saturating_add(self.window),
-            )
-        };
+        let near = (
+            self.time.saturating_sub(self.window),
+            self.time.saturating_add(self.window),
+        );
         let mut leads: Vec<Step> = self
             .graph
-            .leads(node)
-            .filter(|step| near(step).0 <= self.time && self.time <= near(step).1)
+            .passable(node, near, self.window)
             // What was handed on cannot have been used before: not on the far side, nor by us when we are the far side.
             .filter(|step| step.lead != Lead::Flow || step.forward || self.time >= step.first_time)
-            .filter(|step| self.graph.passable(step, self.window))
             .collect();
         leads.sort_by(|a, b| {
             let entity = |step: &Step| &self.graph.node(step.to).entity;
-            (a.first_time, &a.kind, entity(a)).cmp(&(b.first_time, &b.kind, entity(b)))
+            (a.first_time, a.kind, entity(a)).cmp(&(b.first_time, b.kind, entity(b)))
         });
         leads
             .into_iter()
             .map(|step| {
-                let (mut earliest, latest) = near(&step);
+                let mut earliest = step.first_time.saturating_sub(self.window);
+                let latest = step.last_time.saturating_add(self.window);
                 if step.lead == Lead::Flow && step.forward {
                     earliest = earliest.max(step.first_time);
                 }

@@ -20,10 +20,15 @@ use graph::TenantGraph;
 /// Facts are kept this much longer than the window reaches, so that an event within any source's lateness finds what it links to.
 const RETENTION_SLACK: Micros = time::HOUR;
 
+/// Letting go goes through everything that is held: once per this much event time.
+const EXPIRE_STEP: Micros = 10 * time::MINUTE;
+
 /// Joins detections of all tenants into incidents; tenants never mix.
 pub struct Correlator {
     settings: CorrelateSettings,
     tenants: BTreeMap<Arc<str>, Tenant>,
+    /// Where facts were last let go of.
+    horizon: Micros,
 }
 
 #[derive(Default)]
@@ -51,6 +56,7 @@ impl Correlator {
         Correlator {
             settings,
             tenants: BTreeMap::new(),
+            horizon: Micros::MIN,
         }
     }
 
@@ -100,13 +106,16 @@ impl Correlator {
     /// Lets go of what no event within the lateness can link to any more: facts older than the window and the slack before
     /// `watermark`, unless they belong to an incident that is younger.
     pub fn expire(&mut self, watermark: Micros) {
-        let horizon = watermark
-            .saturating_sub(self.settings.window)
-            .saturating_sub(RETENTION_SLACK);
+        let horizon = Correlator::retention_start(&self.settings, watermark);
+        if horizon < self.horizon.saturating_add(EXPIRE_STEP) {
+            return;
+        }
+        self.horizon = horizon;
         for tenant in self.tenants.values_mut() {
             tenant.expire(horizon, self.settings.window);
         }
-        self.tenants.retain(|_, tenant| !tenant.graph.is_empty());
+        self.tenants
+            .retain(|_, tenant| !tenant.graph.is_empty() || !tenant.incidents.is_empty());
     }
 
     /// Where facts must be read from to resume at `watermark`.
@@ -136,6 +145,7 @@ impl Correlator {
 
 impl Tenant {
     fn changes(&mut self, name: &str, settings: &CorrelateSettings) -> Vec<Incident> {
+        self.graph.settle(settings.window, &mut self.dirty);
         let mut todo: Vec<Arc<str>> = std::mem::take(&mut self.dirty).into_iter().collect();
         // Incidents that may change: those of every detection that a recomputed component reaches.
         let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -227,6 +237,7 @@ impl Tenant {
     }
 
     fn expire(&mut self, horizon: Micros, window: Micros) {
+        self.graph.settle(window, &mut self.dirty);
         let settled: Vec<Arc<str>> = self
             .incidents
             .iter()

@@ -49,24 +49,13 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
 
     detectors.restore(&recovered.state);
     let session = query::session(Views::fixed(views.current()), None).await?;
-    let stored = incidents(&session, "true").await?;
-    for incident in &stored {
-        journal.remember(
-            &incident.incident_id,
-            incident.revision,
-            &incident.content_id().to_string(),
-        );
-    }
-    let revisions: HashMap<&str, u32> = stored
-        .iter()
-        .map(|incident| (incident.incident_id.as_str(), incident.revision))
-        .collect();
+    let revisions = remember_incidents(&session, &mut journal).await?;
     // What was journaled after the last durable epoch may have left already: the tables must come to know it.
     let unstored = journal.unstored(|id, revision| revisions.get(id).is_some_and(|newest| *newest >= revision))?;
     epoch.add_incidents(&unstored, now())?;
     if index.committed_epoch() != Some(recovered.epoch) {
         index.clear()?;
-        index.apply(&stored)?;
+        index.apply(&incidents(&session, "true").await?)?;
     }
     index.apply(&unstored)?;
     index.commit(recovered.epoch)?;
@@ -87,7 +76,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         .await?;
     }
     // The journal is ahead of the tables: of two revisions of an incident the later one, which comes last, counts.
-    correlator.resume(Vec::new(), Vec::new(), stored.into_iter().chain(unstored).collect());
+    correlator.resume(Vec::new(), Vec::new(), unstored);
     drop(session);
 
     let sources: HashMap<Arc<str>, SourceTime> = settings
@@ -161,6 +150,30 @@ pub async fn incidents(session: &SessionContext, condition: &str) -> Result<Vec<
     Ok(store::incidents_from_batches(&revisions, &path, &evidence)?)
 }
 
+/// Tells the journal of every revision that the tables hold; the newest of each incident.
+async fn remember_incidents(
+    session: &SessionContext,
+    journal: &mut Journal,
+) -> Result<HashMap<String, u32>, PipelineError> {
+    let mut newest = HashMap::new();
+    let mut batches = stream(session, "SELECT incident_id, revision, content_id FROM incidents").await?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(QueryError::from)?;
+        let (ids, contents) = (
+            cast(batch.column(0), &DataType::Utf8View)?,
+            cast(batch.column(2), &DataType::Utf8View)?,
+        );
+        let (ids, contents) = (ids.as_string_view(), contents.as_string_view());
+        let revisions = batch.column(1).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let revision = u32::try_from(revisions.value(row)).unwrap_or(u32::MAX);
+            journal.remember(ids.value(row), revision, contents.value(row));
+            newest.insert(ids.value(row).to_owned(), revision);
+        }
+    }
+    Ok(newest)
+}
+
 fn columns(table: Table) -> String {
     let names: Vec<String> = table
         .schema()
@@ -181,6 +194,8 @@ async fn resume(
     watermark: Option<Micros>,
 ) -> Result<(), PipelineError> {
     let Some(newest) = newest_time(session).await? else {
+        // No event is durable yet, but incidents that the journal knew before may be.
+        correlator.resume(Vec::new(), Vec::new(), incidents(session, "status = 'open'").await?);
         return Ok(());
     };
     tracing::info!(
@@ -233,9 +248,9 @@ async fn resume(
     let relations_start = at(Correlator::relations_start(&settings.correlate, oldest));
     let start = at(start);
     // Members of incidents that are still young may be older than the retention itself.
+    let young = format!("status = 'open' AND last_time >= {start}");
     let detections = format!(
-        "SELECT {} FROM detections WHERE time >= {start} OR incident_id IN (SELECT incident_id FROM incidents \
-         WHERE status = 'open' AND last_time >= {start})",
+        "SELECT {} FROM detections WHERE time >= {start} OR incident_id IN (SELECT incident_id FROM incidents WHERE {young})",
         columns(Table::Detections)
     );
     let relations = format!(
@@ -245,7 +260,7 @@ async fn resume(
     correlator.resume(
         store::detections_from_batches(&query::sql(session, &detections).await?)?,
         store::relations_from_batches(&query::sql(session, &relations).await?)?,
-        Vec::new(),
+        incidents(session, &young).await?,
     );
     Ok(())
 }

@@ -28,9 +28,9 @@ use crate::store::{self, EpochData, Views};
 
 /// How often incidents are journaled and new rows become visible: well under the second in which an event must be queryable.
 const BEAT: Duration = Duration::from_millis(200);
-/// Sources that have no input by then have none for now: a consumer group's join takes seconds, and longer when members were killed
-/// and the broker has yet to notice.
-const START_PATIENCE: Duration = Duration::from_secs(120);
+/// Sources that are not whole by then will not be soon: a consumer group's join takes seconds, and longer when members were killed and
+/// the broker has yet to notice, but other members may hold partitions for good.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end of a run waits for receivers; what is left goes out after the next start.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -153,6 +153,10 @@ impl Engine {
     async fn take(&mut self, event: SourceEvent) -> Result<(), PipelineError> {
         match event {
             SourceEvent::Opened(input, source) => self.parts.times.opened(input, source),
+            SourceEvent::Whole(source) => {
+                self.parts.times.whole(&source);
+                block_in_place(|| self.advance())?;
+            }
             SourceEvent::Batch(raw) => {
                 block_in_place(|| self.process(&raw))?;
                 if self.parts.epoch.bytes >= self.parts.settings.storage.flush_bytes {
@@ -167,7 +171,8 @@ impl Engine {
                 self.parts.times.ended(&input);
                 block_in_place(|| self.advance())?;
             }
-            SourceEvent::Revoking { done, .. } => {
+            SourceEvent::Revoking { source, done, .. } => {
+                self.parts.times.torn(source);
                 self.beat().await?;
                 self.seal().await?;
                 self.settle().await?;
@@ -177,10 +182,12 @@ impl Engine {
                 tracing::warn!(%source, "{message}");
                 self.troubles.insert(source, message);
             }
+            SourceEvent::Recovered { source, message } => {
+                tracing::info!(%source, "{message}");
+                self.troubles.remove(&source);
+            }
             SourceEvent::Finished(source) => {
                 tracing::info!(%source, "source read to its end");
-                self.parts.times.heard(&source);
-                block_in_place(|| self.advance())?;
                 self.running = self.running.saturating_sub(1);
             }
             SourceEvent::Failed { error, .. } => return Err(PipelineError::Reading(error)),

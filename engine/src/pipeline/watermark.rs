@@ -26,8 +26,8 @@ struct Input {
 pub struct InputTimes {
     sources: HashMap<Arc<str>, SourceTime>,
     inputs: HashMap<InputId, Input>,
-    /// Sources that have not said yet what inputs they have: they hold their layers, for what waited in reorder buffers at the last
-    /// stop may precede what they bring.
+    /// Sources that have not said yet that all their inputs are open: they hold their layers, for what waited in reorder buffers at
+    /// the last stop, or an input that is open already, may be later than what is still to come.
     unheard: HashSet<Arc<str>>,
     newest: Option<Micros>,
 }
@@ -42,18 +42,22 @@ impl InputTimes {
     }
 
     /// The source has no more inputs than those that were opened; or has none at all.
-    pub fn heard(&mut self, source: &str) {
+    pub fn whole(&mut self, source: &str) {
         self.unheard.remove(source);
     }
 
-    /// Waits no longer for sources that have said nothing: a consumer group may have no partition left for this member.
-    /// Whether there were any.
+    /// The source gives inputs up, and may get them back at an offset before what waits in the reorder buffers.
+    pub fn torn(&mut self, source: Arc<str>) {
+        self.unheard.insert(source);
+    }
+
+    /// Waits no longer for sources that have said nothing: a consumer group may have no partition left for this member, or share
+    /// them with others. Whether there were any.
     pub fn stop_waiting(&mut self) -> bool {
         !std::mem::take(&mut self.unheard).is_empty()
     }
 
     pub fn opened(&mut self, input: InputId, source: Arc<str>) {
-        self.heard(&source);
         self.inputs.insert(
             input,
             Input {
@@ -67,7 +71,6 @@ impl InputTimes {
 
     /// A batch of `input` was read; `newest` is the newest event time in it that may advance the watermark.
     pub fn read(&mut self, input: &InputId, source: &Arc<str>, newest: Option<Micros>) {
-        self.heard(source);
         let held = self.inputs.entry(input.clone()).or_insert_with(|| Input {
             source: source.clone(),
             newest: None,
@@ -87,14 +90,9 @@ impl InputTimes {
         }
     }
 
-    /// The input brings nothing more. A source that has no other waits to be heard of again: what a consumer group took away it may
-    /// give back, at an offset before what waits in the reorder buffers.
+    /// The input brings nothing more.
     pub fn ended(&mut self, input: &InputId) {
-        if let Some(Input { source, .. }) = self.inputs.remove(input)
-            && !self.inputs.values().any(|other| other.source == source)
-        {
-            self.unheard.insert(source);
-        }
+        self.inputs.remove(input);
     }
 
     /// Whether a source has yet to say what inputs it has.
@@ -159,7 +157,8 @@ mod tests {
         let (a, b) = (InputId::kafka("trail", "t", 0), InputId::kafka("trail", "t", 1));
         times.opened(a.clone(), "trail".into());
         times.opened(b.clone(), "trail".into());
-        times.heard("chat");
+        times.whole("chat");
+        times.whole("trail");
         times.read(&a, &"trail".into(), Some(1_000));
         assert_eq!(times.by_layer()["cloud"], Micros::MIN);
         times.read(&b, &"trail".into(), Some(700));
@@ -172,18 +171,25 @@ mod tests {
             600,
             "an older event does not take the input back"
         );
+        times.torn("trail".into());
         times.ended(&b);
         times.ended(&a);
         assert_eq!(times.by_layer()["cloud"], Micros::MIN, "it may be given back");
         times.opened(a.clone(), "trail".into());
         times.read(&a, &"trail".into(), Some(1_000));
         times.idle(&a);
+        assert_eq!(
+            times.by_layer()["cloud"],
+            Micros::MIN,
+            "the other partition is still to come"
+        );
+        times.whole("trail");
         assert!(times.by_layer().is_empty() && times.quiet());
         assert_eq!(times.overall(), Some(1_000));
     }
 
     #[test]
-    fn a_source_that_was_not_heard_of_holds_its_layers() {
+    fn a_source_that_is_not_whole_holds_its_layers() {
         let mut times = times();
         times.read(&InputId::file("trail", "f"), &"trail".into(), Some(50));
         assert_eq!(times.by_layer()["gateway"], Micros::MIN);
@@ -195,7 +201,8 @@ mod tests {
     #[test]
     fn an_input_without_believable_times_holds_nobody() {
         let mut times = times();
-        times.heard("chat");
+        times.whole("chat");
+        times.whole("trail");
         let (good, bad) = (InputId::kafka("trail", "t", 0), InputId::kafka("trail", "t", 1));
         times.opened(bad.clone(), "trail".into());
         times.read(&good, &"trail".into(), Some(1_000));
@@ -211,6 +218,8 @@ mod tests {
     #[test]
     fn layers_do_not_hold_each_other() {
         let mut times = times();
+        times.whole("chat");
+        times.whole("trail");
         times.read(&InputId::file("trail", "f"), &"trail".into(), Some(50));
         times.read(&InputId::file("chat", "f"), &"chat".into(), Some(5_000));
         assert_eq!(

@@ -38,7 +38,7 @@ const MEANINGS: [(&str, &str); 6] = [
 /// The newest revision of every incident.
 const INCIDENTS: &str = "
     SELECT incident_id, tenant, revision, status, severity, severity_id, score, title, first_time, last_time, techniques,
-           entities, layers, detection_count, merged_into, score_parts, updated_time
+           entities, layers, detection_count, merged_into, score_parts, updated_time, content_id
     FROM (SELECT *, row_number() OVER (PARTITION BY incident_id ORDER BY revision DESC) AS age FROM stored.incident_revisions)
     WHERE age = 1";
 

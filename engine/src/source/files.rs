@@ -65,6 +65,9 @@ pub(super) fn run(files: Vec<Vec<BoundedFile>>, outlet: &Outlet, progress: &Prog
     for file in files.iter().flatten() {
         outlet.send(SourceEvent::Opened(file.input.clone(), Arc::clone(&file.source)))?;
     }
+    for file in files.iter().filter_map(|files| files.first()) {
+        outlet.send(SourceEvent::Whole(Arc::clone(&file.source)))?;
+    }
     let mut unfinished: Vec<(Arc<str>, usize)> = files
         .iter()
         .filter_map(|files| files.first().map(|file| (Arc::clone(&file.source), files.len())))

@@ -122,7 +122,9 @@ impl Followed {
             if looked.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
                 self.tails.iter_mut().for_each(Tail::look);
                 self.take_up(outlet)?;
-                looked = Some(Instant::now());
+                if looked.replace(Instant::now()).is_none() {
+                    outlet.send(SourceEvent::Whole(Arc::clone(&self.source)))?;
+                }
             }
             let mut is_busy = false;
             for index in 0..self.tails.len() {

@@ -96,6 +96,7 @@ impl Producer {
         config
             .set("bootstrap.servers", brokers)
             .set("linger.ms", "5")
+            .set("enable.idempotence", "true")
             .set("message.timeout.ms", DELIVERY_TIMEOUT);
         let client = config.create_with_context(Deliveries::default());
         Ok(Producer {

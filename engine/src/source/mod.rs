@@ -34,6 +34,9 @@ pub enum SourceEvent {
     /// An input (a partition, a file) exists and holds the watermark from now on, until it delivers, goes idle or ends. With the name
     /// of its source.
     Opened(InputId, Arc<str>),
+    /// Every input that the source has by now is opened. Until it says so others may follow that go on at older records: a consumer
+    /// group hands out a topic's partitions in pieces.
+    Whole(Arc<str>),
     /// Records of one input. Its `payloads` may be empty: then only the offset moves (a file known again under a new name).
     Batch(RawBatch),
     /// Read to its present end and silent since: leaves the watermark until its next batch.
@@ -41,10 +44,16 @@ pub enum SourceEvent {
     /// Ended for good: a bounded file read to its end, a followed file that went away, a partition given up.
     Ended(InputId),
     /// These partitions are about to be given up: the receiver makes everything received so far durable, calls
-    /// [`Sources::committed`], then answers. The source waits for the answer, but not for ever.
-    Revoking { inputs: Vec<InputId>, done: SyncSender<()> },
+    /// [`Sources::committed`], then answers. The source waits for the answer, but not for ever, and is whole no more.
+    Revoking {
+        source: Arc<str>,
+        inputs: Vec<InputId>,
+        done: SyncSender<()>,
+    },
     /// Something a person should know (broker unreachable, file vanished); reading goes on.
     Trouble { source: Arc<str>, message: String },
+    /// What the last trouble was about has passed.
+    Recovered { source: Arc<str>, message: String },
     /// This source has read everything it will ever have; only bounded file sources do.
     Finished(Arc<str>),
     /// This source cannot go on.

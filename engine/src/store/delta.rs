@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::DataType;
 use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Add, StructType, Transaction};
+use deltalake::kernel::{Action, Add, StructField, StructType, Transaction};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, TableProperty, ensure_table_uri};
@@ -41,14 +41,27 @@ pub(super) async fn load(dir: &Path, table: Table) -> Result<Option<DeltaTable>,
         return Ok(None);
     }
     delta.load().await.map_err(StoreError::delta(table))?;
-    check_columns(table, &delta)?;
     Ok(Some(delta))
+}
+
+/// For a reader, which cannot bring a table up to date.
+pub(super) fn check(table: Table, delta: &DeltaTable) -> Result<(), StoreError> {
+    match missing_columns(table, delta)?.first() {
+        None => Ok(()),
+        Some(field) => Err(StoreError::Schema {
+            table,
+            reason: format!(
+                "`{}` is missing on disk; the engine adds it when it next runs there",
+                field.name()
+            ),
+        }),
+    }
 }
 
 pub(super) async fn load_or_create(dir: &Path, table: Table) -> Result<DeltaTable, StoreError> {
     disk::create_dir(&table_dir(dir, table))?;
     match load(dir, table).await? {
-        Some(delta) => Ok(delta),
+        Some(delta) => add_columns(table, delta).await,
         None => create(handle(dir, table)?, table)
             .await
             .map_err(StoreError::delta(table)),
@@ -75,8 +88,26 @@ async fn create(delta: DeltaTable, table: Table) -> Result<DeltaTable, DeltaTabl
         .await
 }
 
-/// The columns on disk must be those this version writes.
-fn check_columns(table: Table, delta: &DeltaTable) -> Result<(), StoreError> {
+/// Brings a table of an older version up to date: columns that are new since, null in the rows that are there.
+async fn add_columns(table: Table, delta: DeltaTable) -> Result<DeltaTable, StoreError> {
+    let missing = missing_columns(table, &delta)?;
+    if missing.is_empty() {
+        return Ok(delta);
+    }
+    if let Some(field) = missing.iter().find(|field| !field.is_nullable()) {
+        return Err(StoreError::Schema {
+            table,
+            reason: format!("`{}` is missing on disk and cannot be null", field.name()),
+        });
+    }
+    let names: Vec<&String> = missing.iter().map(StructField::name).collect();
+    tracing::info!(table = table.name(), columns = ?names, "adding columns that are new in this version");
+    let added = delta.add_columns().with_fields(missing).await;
+    added.map_err(StoreError::delta(table))
+}
+
+/// The columns that this version writes and the table lacks. Those it has must have the types that this version knows.
+fn missing_columns(table: Table, delta: &DeltaTable) -> Result<Vec<StructField>, StoreError> {
     let on_disk = delta.snapshot().map_err(StoreError::delta(table))?.schema();
     let wanted: StructType =
         table
@@ -87,6 +118,7 @@ fn check_columns(table: Table, delta: &DeltaTable) -> Result<(), StoreError> {
                 table,
                 reason: error.to_string(),
             })?;
+    let mut missing = Vec::new();
     for field in wanted.fields() {
         match on_disk.field(field.name()) {
             Some(held) if held.data_type() == field.data_type() => {}
@@ -95,20 +127,15 @@ fn check_columns(table: Table, delta: &DeltaTable) -> Result<(), StoreError> {
                 let reason = format!("`{}` is {shown:?} on disk", field.name());
                 return Err(StoreError::Schema { table, reason });
             }
-            None => {
-                return Err(StoreError::Schema {
-                    table,
-                    reason: format!("`{}` is missing on disk", field.name()),
-                });
-            }
+            None => missing.push(field.clone()),
         }
     }
     match on_disk.fields().find(|field| wanted.field(field.name()).is_none()) {
         Some(extra) => Err(StoreError::Schema {
             table,
-            reason: format!("`{}` is new on disk", extra.name()),
+            reason: format!("`{}` on disk is of a newer version", extra.name()),
         }),
-        None => Ok(()),
+        None => Ok(missing),
     }
 }
 

@@ -309,6 +309,7 @@ async fn load_all(dir: &Path) -> Result<BTreeMap<Table, DeltaTable>, StoreError>
         let delta = delta::load(dir, table)
             .await?
             .ok_or_else(|| StoreError::NoData { dir: dir.to_path_buf() })?;
+        delta::check(table, &delta)?;
         deltas.insert(table, delta);
     }
     Ok(deltas)

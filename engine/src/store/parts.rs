@@ -33,9 +33,10 @@ const ROW_GROUP_ROWS: usize = 65_536;
 const STATISTIC_TEXT_MAX: usize = 256;
 
 const DAY: Micros = 24 * crate::model::time::HOUR;
-/// 0001-01-01 and 9999-12-31 as days since 1970-01-01: what a Delta date can be. Times beyond fall on the last such day.
-const FIRST_DAY: i64 = -719_162;
-const LAST_DAY: i64 = 2_932_896;
+/// 2000-01-01 and 2100-01-01 as days since 1970-01-01. Times beyond are invented, and fall on these days: each day that a log makes
+/// up would cost a file in every epoch.
+const FIRST_DAY: i64 = 10_957;
+const LAST_DAY: i64 = 47_482;
 
 /// Rows of `events` with the derived `date`.
 pub(super) fn with_date(batch: &RecordBatch) -> Result<RecordBatch, StoreError> {

@@ -205,6 +205,7 @@ static INCIDENT_REVISIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
         maybe_text("merged_into"),
         text("score_parts"),
         time("updated_time"),
+        text("content_id"),
     ])
 });
 

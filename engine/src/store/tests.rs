@@ -7,6 +7,9 @@ use arrow::array::{
 };
 use arrow::datatypes::DataType;
 use bytes::Bytes;
+use deltalake::kernel::StructType;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::operations::create::CreateBuilder;
 
 use super::*;
 use crate::model::{
@@ -510,11 +513,34 @@ fn times_beyond_the_calendar_still_have_a_date() {
         .iter()
         .filter_map(|add| add.partition_values["date"].clone())
         .collect();
-    assert_eq!(dates, ["0001-01-01", "9999-12-31"]);
+    assert_eq!(dates, ["2000-01-01", "2100-01-01"]);
     let stats: serde_json::Value = serde_json::from_str(adds[0].stats.as_deref().unwrap()).unwrap();
     assert_eq!(stats["numRecords"], 1);
     assert!(stats["minValues"].get("time").is_none());
     assert_eq!(stats["minValues"]["tenant"], "tenant");
+}
+
+#[tokio::test]
+async fn columns_that_are_new_since_are_added() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).await.unwrap());
+    // The table as a version without `reason` would have made it.
+    let table = Table::PluginHealth;
+    let at = delta::table_dir(dir.path(), table);
+    std::fs::remove_dir_all(&at).unwrap();
+    std::fs::create_dir(&at).unwrap();
+    let columns: StructType = table.stored_schema().as_ref().try_into_kernel().unwrap();
+    CreateBuilder::new()
+        .with_location(at.to_string_lossy())
+        .with_columns(columns.fields().filter(|field| field.name() != "reason").cloned())
+        .await
+        .unwrap();
+    let refused = open_readonly(dir.path()).await.err().unwrap().to_string();
+    assert!(refused.contains("`reason` is missing on disk"), "{refused}");
+    let (store, _) = Store::open(dir.path()).await.unwrap();
+    assert!(store.scan(table, Some("reason IS NULL")).await.unwrap().is_empty());
+    drop(store);
+    open_readonly(dir.path()).await.unwrap();
 }
 
 const KILLED_DIR: &str = "SENTRAIL_TEST_KILLED_DIR";

@@ -6,6 +6,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use regex::Regex;
 
 use crate::config::KafkaSettings;
 use crate::source::SourceError;
@@ -49,6 +50,33 @@ pub(super) fn client_config(settings: &KafkaSettings) -> ClientConfig {
         .set("group.id", &settings.group);
     config.set_log_level(RDKafkaLogLevel::Warning);
     config
+}
+
+/// One entry of a source's `topics`.
+pub(super) enum Wanted {
+    Name(String),
+    /// librdkafka's `^…`.
+    Pattern(Regex),
+}
+
+impl Wanted {
+    pub(super) fn parse(source: &str, topic: &str) -> Result<Wanted, SourceError> {
+        if !topic.starts_with('^') {
+            return Ok(Wanted::Name(topic.to_owned()));
+        }
+        let pattern = Regex::new(topic).map_err(|error| SourceError::KafkaSettings {
+            source_name: source.to_owned(),
+            reason: format!("topic pattern {topic:?}: {error}"),
+        })?;
+        Ok(Wanted::Pattern(pattern))
+    }
+
+    pub(super) fn matches(&self, topic: &str) -> bool {
+        match self {
+            Wanted::Name(name) => name == topic,
+            Wanted::Pattern(pattern) => pattern.is_match(topic),
+        }
+    }
 }
 
 /// Fetches the brokers' metadata and looks for the topics.

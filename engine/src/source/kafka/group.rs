@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::client::log;
-use super::{BATCH_AGE_MAX, POLL_MAX, REACHABLE_AGAIN};
+use super::{BATCH_AGE_MAX, POLL_MAX};
 use crate::model::{InputId, InputOffset, Offsets, Payload, Position, RawBatch};
 use crate::source::outlet::{BATCH_BYTES_MAX, BATCH_PAYLOADS_MAX, Outlet, Stopped};
 use crate::source::{SourceEvent, offsets_of};
@@ -44,6 +44,17 @@ pub(super) struct State {
     pub told: Vec<RDKafkaErrorCode>,
     /// Tells one assignment of a partition from the next.
     assignments: u64,
+    pub whole: Whole,
+}
+
+/// Whether all partitions of the topics are assigned to this member.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// To be found out: the assignment changed.
+    #[default]
+    Unasked,
+    No,
+    Yes,
 }
 
 pub(super) struct Partition {
@@ -58,8 +69,8 @@ pub(super) struct Partition {
     /// When the last message came, or it was last asked whether more is there.
     pub quiet_since: Instant,
     pub is_idle: bool,
-    /// The end of the partition when it was last asked for and was not reached.
-    pub end_seen: Option<i64>,
+    /// The end of the partition while it is not reached, and since when it has been there.
+    pub end_seen: Option<(i64, Instant)>,
 }
 
 /// Messages not yet handed on; copied once, out of librdkafka's buffers, into one block.
@@ -197,7 +208,7 @@ impl Context {
         let input = partition.input.clone();
         drop(state);
         if was_down {
-            self.trouble(REACHABLE_AGAIN.to_owned())?;
+            self.recovered()?;
         }
         if let Some(next) = gap {
             self.trouble(format!(
@@ -206,6 +217,13 @@ impl Context {
             ))?;
         }
         Ok(full)
+    }
+
+    pub(super) fn recovered(&self) -> Result<(), Stopped> {
+        self.outlet.send(SourceEvent::Recovered {
+            source: Arc::clone(&self.source),
+            message: "the brokers can be reached again".to_owned(),
+        })
     }
 
     pub(super) fn trouble(&self, message: String) -> Result<(), Stopped> {
@@ -236,6 +254,16 @@ impl Context {
                 Some(Offset::Offset(next)) => Some(*next),
                 _ => None,
             };
+            if let (Some(own), Some(group)) = (own, group)
+                && own < group
+            {
+                tracing::warn!(
+                    topic,
+                    partition,
+                    "records {own} to {group} were taken by another member of the group, or this data directory is an older copy: \
+                     they are not in its tables"
+                );
+            }
             (topic, partition, own.max(group))
         });
         start.collect()
@@ -283,6 +311,7 @@ impl Context {
             drop(state);
             self.outlet.send(SourceEvent::Opened(input, Arc::clone(&self.source)))?;
         }
+        self.lock().whole = Whole::Unasked;
         Ok(())
     }
 
@@ -325,7 +354,9 @@ impl Context {
             return Ok(());
         }
         let (done, answer) = sync_channel(1);
+        self.lock().whole = Whole::Unasked;
         self.outlet.send(SourceEvent::Revoking {
+            source: Arc::clone(&self.source),
             inputs: inputs.to_vec(),
             done,
         })?;

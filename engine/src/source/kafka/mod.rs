@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::outlet::{Offered, Outlet, Stopped};
 use super::{SourceError, SourceEvent};
 use crate::config::KafkaSettings;
 use crate::model::Offsets;
-use client::client_config;
-use group::{Context, Partition, kafka_offsets};
+use client::{Wanted, client_config};
+use group::{Context, Partition, Whole, kafka_offsets};
 
 pub(super) use client::check;
 
@@ -33,12 +34,15 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// For one question to a broker beside the stream (end of a partition, whether it is back).
 const ASK_WAIT: Duration = Duration::from_secs(1);
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
-pub(super) const REACHABLE_AGAIN: &str = "the brokers can be reached again";
+/// A partition whose end lies beyond the last record read is idle only after this long without one: a slow broker or a rebalance
+/// must not pass for the end, and what lies between may be no record at all, such as a transaction's marker.
+const UNREAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One source's member of its consumer group.
 pub(super) struct Consumer {
     client: BaseConsumer<Context>,
     idle_timeout: Duration,
+    topics: Vec<Wanted>,
 }
 
 impl Consumer {
@@ -56,9 +60,11 @@ impl Consumer {
         let client: BaseConsumer<Context> = client_config(settings).create_with_context(context).map_err(invalid)?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         client.subscribe(&topics).map_err(invalid)?;
+        let topics = topics.into_iter().map(|topic| Wanted::parse(source, topic));
         Ok(Consumer {
             client,
             idle_timeout: settings.idle_timeout,
+            topics: topics.collect::<Result<_, _>>()?,
         })
     }
 
@@ -93,6 +99,7 @@ impl Consumer {
         let context = self.client.context();
         let mut looked = Instant::now();
         let mut asked = Instant::now();
+        let mut asked_whole: Option<Instant> = None;
         loop {
             if context.outlet.stopping() {
                 return Err(Stopped);
@@ -127,6 +134,10 @@ impl Consumer {
                     let Some(index) = due else { break };
                     self.hand_on(index)?;
                 }
+            }
+            if context.lock().whole == Whole::Unasked && (asked_whole.is_none_or(|at| at.elapsed() >= ASK_WAIT)) {
+                asked_whole = Some(Instant::now());
+                self.look_for_whole()?;
             }
             if is_quiet {
                 self.look_for_idle()?;
@@ -197,7 +208,7 @@ impl Consumer {
     }
 
     /// A partition that has been silent for the idle timeout is idle if the broker says that there is nothing more: its end is reached,
-    /// or has not moved between two questions (what lies before it then is no record, such as a transaction's marker).
+    /// or has not moved for long.
     fn look_for_idle(&self) -> Result<(), Stopped> {
         let context = self.client.context();
         let silent: Vec<(Arc<str>, i32)> = {
@@ -223,9 +234,14 @@ impl Consumer {
                 break;
             };
             let is_read = high <= partition.next.unwrap_or(low);
-            if !is_read && partition.end_seen != Some(high) {
-                partition.end_seen = Some(high);
-                continue;
+            if !is_read {
+                let (seen, since) = *partition.end_seen.get_or_insert((high, Instant::now()));
+                if seen != high {
+                    partition.end_seen = Some((high, Instant::now()));
+                }
+                if seen != high || since.elapsed() < UNREAD_PATIENCE {
+                    continue;
+                }
             }
             partition.is_idle = true;
             let input = partition.input.clone();
@@ -233,6 +249,31 @@ impl Consumer {
             context.outlet.send(SourceEvent::Idle(input))?;
         }
         Ok(())
+    }
+
+    /// Compares the assignment with all partitions that the topics have, and tells when this member holds them all.
+    fn look_for_whole(&self) -> Result<(), Stopped> {
+        let context = self.client.context();
+        // Not known while the broker is gone: asked again.
+        let Ok(metadata) = self.client.fetch_metadata(None, ASK_WAIT) else {
+            return Ok(());
+        };
+        let is_whole = {
+            let mut state = context.lock();
+            let read = |topic: &&MetadataTopic| self.topics.iter().any(|wanted| wanted.matches(topic.name()));
+            let is_whole = metadata.topics().iter().filter(read).all(|topic| {
+                let held = |partition: &MetadataPartition| state.index_of(topic.name(), partition.id()).is_some();
+                topic.partitions().iter().all(held)
+            });
+            // Topics that are yet to come are waited for like those of other members.
+            let is_whole = is_whole && !state.partitions.is_empty();
+            state.whole = if is_whole { Whole::Yes } else { Whole::No };
+            is_whole
+        };
+        match is_whole {
+            true => context.outlet.send(SourceEvent::Whole(Arc::clone(&context.source))),
+            false => Ok(()),
+        }
     }
 
     /// After a trouble was told: asks whether it has passed.
@@ -245,10 +286,6 @@ impl Consumer {
         let was_down = context.lock().has_recovered();
         // A topic that is missing still is; librdkafka tells it again.
         context.lock().told.clear();
-        if was_down {
-            context.trouble(REACHABLE_AGAIN.to_owned())
-        } else {
-            Ok(())
-        }
+        if was_down { context.recovered() } else { Ok(()) }
     }
 }

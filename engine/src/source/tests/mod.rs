@@ -145,12 +145,14 @@ impl Run {
             SourceEvent::Opened(input, source) => self.seen.told.push(format!("opened {input} of {source}")),
             SourceEvent::Idle(input) => self.seen.told.push(format!("idle {input}")),
             SourceEvent::Ended(input) => self.seen.told.push(format!("ended {input}")),
-            SourceEvent::Revoking { inputs, done } => {
+            SourceEvent::Whole(source) => self.seen.told.push(format!("whole {source}")),
+            SourceEvent::Revoking { inputs, done, .. } => {
                 self.seen.told.push(format!("revoking {inputs:?}"));
                 self.sources.committed(&self.seen.offsets);
                 done.send(()).expect("the source waits");
             }
             SourceEvent::Trouble { source, message } => self.seen.told.push(format!("trouble {source}: {message}")),
+            SourceEvent::Recovered { source, message } => self.seen.told.push(format!("recovered {source}: {message}")),
             SourceEvent::Finished(source) => self.seen.told.push(format!("finished {source}")),
             SourceEvent::Failed { source, error } => self.seen.told.push(format!("failed {source}: {error}")),
         }

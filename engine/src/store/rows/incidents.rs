@@ -43,6 +43,7 @@ pub fn incidents_to_batches(
             maybe_texts(incidents.iter().map(|i| i.merged_into.as_deref())),
             texts(score_parts.iter()),
             times(incidents.iter().map(|_| updated_time)),
+            texts(incidents.iter().map(|i| i.content_id().to_string())),
         ],
     )?;
     let steps: Vec<(&Incident, &PathStep)> = incidents
