@@ -17,7 +17,7 @@ pub use event::{ColumnType, EventBatch, EventColumn, EventSchema};
 pub use id::Id;
 pub use incident::{Incident, IncidentStatus, PathStep, ScorePart};
 pub use offsets::{InputId, InputOffset, Offsets};
-pub use raw::{Payload, Position, RawBatch};
+pub use raw::{Attributes, Payload, Position, RawBatch};
 pub use relation::{Relation, RelationSet};
 pub use severity::Severity;
 pub use time::Micros;

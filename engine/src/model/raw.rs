@@ -1,5 +1,6 @@
 //! What a source hands on: payloads as they came, where each stood, and how far the input is read with them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,7 +41,12 @@ pub struct Payload {
     pub position: Position,
     /// Only the beginning of a record that is longer than its source's limit or breaks off: nothing to decode, only to reject.
     pub truncated: bool,
+    /// What the carrier said beside the payload; `None` when it said nothing.
+    pub attributes: Option<Arc<Attributes>>,
 }
+
+/// What a carrier says beside a payload, by name: `kafka.key` and `kafka.header.NAME`. Mappings read them where they name them.
+pub type Attributes = BTreeMap<Box<str>, Bytes>;
 
 /// Payloads of one input in its order. `next` is where the input goes on after the last of them, durable with what they become.
 #[derive(Clone, Debug)]

@@ -50,6 +50,7 @@ fn batch<'a>(payloads: impl IntoIterator<Item = &'a [u8]>, kafka: bool) -> RawBa
         bytes: Bytes::copy_from_slice(bytes),
         position: position(record),
         truncated: false,
+        attributes: None,
     });
     RawBatch {
         source: "s".into(),

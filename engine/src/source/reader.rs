@@ -270,6 +270,7 @@ impl FileReader {
                     record: self.records,
                 },
                 truncated,
+                attributes: None,
             });
         }
     }

@@ -149,6 +149,7 @@ impl State {
                 offset,
             },
             truncated: false,
+            attributes: None,
         };
         let payloads = pending.found.into_iter().map(payload).collect();
         let batch = RawBatch {
