@@ -230,7 +230,8 @@ pub fn count(data: &Path, table: &str) -> usize {
         .unwrap() as usize
 }
 
-/// Everything two runs over the same telemetry must agree on. Not: when a record was read, how a run was cut into revisions.
+/// Everything two runs over the same telemetry must agree on. Not: when a record was read, how a run was cut into revisions, and which
+/// incidents were merged or dissolved on the way there, which depends on what had been read when they were first told of.
 pub fn outcome(data: &Path) -> BTreeMap<&'static str, Vec<String>> {
     let events: Vec<String> = sentrail::model::EventSchema::get()
         .columns()

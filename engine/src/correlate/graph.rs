@@ -21,6 +21,8 @@ pub struct EntityNode {
     pub detections: BTreeSet<(Micros, Arc<str>)>,
     /// For an address: the identities that used it, per bucket of event time; each list stops growing past the maximum.
     identities: BTreeMap<Micros, Vec<Entity>>,
+    /// The buckets in which too many identities share it.
+    shared: BTreeSet<Micros>,
     /// The relations at the entity, by bucket, so that a walk looks only at the hours that matter to it.
     relations: Vec<(Micros, EdgeIndex)>,
 }
@@ -132,6 +134,7 @@ impl TenantGraph {
             entity: entity.clone(),
             detections: BTreeSet::new(),
             identities: BTreeMap::new(),
+            shared: BTreeSet::new(),
             relations: Vec::new(),
         };
         let index = self.graph.add_node(node);
@@ -248,19 +251,33 @@ impl TenantGraph {
         if users.is_some_and(|users| users.len() > ADDRESS_IDENTITIES_MAX || users.contains(&identity)) {
             return;
         }
-        let reach = (bucket.saturating_sub(window), bucket.saturating_add(window));
-        let near: HashSet<&Entity> = self.graph[to]
-            .identities
-            .range(bucket_of(reach.0)..=reach.1)
-            .flat_map(|(_, users)| users)
-            .collect();
-        if near.len() + usize::from(!near.contains(&identity)) > ADDRESS_IDENTITIES_MAX && !self.members.is_empty() {
-            // Before it is counted: links may still pass.
-            let until = reach.1.saturating_add(window).saturating_add(RELATION_BUCKET);
-            let span = (reach.0, until);
+        let until = bucket.saturating_add(window);
+        let held = &self.graph[to];
+        let is_shared = |at: Micros| {
+            let mut near: HashSet<&Entity> = HashSet::from([&identity]);
+            let users = held.identities.range(at.saturating_sub(window)..=at);
+            near.extend(users.flat_map(|(_, users)| users));
+            near.len() > ADDRESS_IDENTITIES_MAX
+        };
+        let mut shared = Vec::new();
+        let mut at = bucket;
+        while at <= until {
+            if !held.shared.contains(&at) && is_shared(at) {
+                shared.push(at);
+            }
+            at = at.saturating_add(RELATION_BUCKET);
+        }
+        if let (Some(first), Some(last)) = (shared.first(), shared.last())
+            && !self.members.is_empty()
+        {
+            // Before they count as shared: links may still pass.
+            let end = last.saturating_add(RELATION_BUCKET).saturating_add(window);
+            let span = (first.saturating_sub(window), end);
             self.mark_near(HashSet::from([to]), span, window, dirty);
         }
-        self.graph[to].identities.entry(bucket).or_default().push(identity);
+        let node = &mut self.graph[to];
+        node.shared.extend(shared);
+        node.identities.entry(bucket).or_default().push(identity);
     }
 
     /// Marks the detections whose links the relations since the last call may change.
@@ -282,7 +299,7 @@ impl TenantGraph {
             for node in frontier {
                 dirty.extend(between(&self.graph[node].detections, span.0, span.1).map(|(_, id)| id.clone()));
                 if hop + 1 < HOPS_MAX {
-                    let onward = self.passable(node, reach, window).map(|step| step.to);
+                    let onward = self.passable(node, reach).map(|step| step.to);
                     next.extend(onward.filter(|to| seen.insert(*to)));
                 }
             }
@@ -292,46 +309,24 @@ impl TenantGraph {
 
     /// Whether links may pass through the entity at `time`: it is of a kind that links, and is not shared by too many within the
     /// window before, counted in whole buckets.
-    pub fn specific(&self, node: NodeIndex, time: Micros, window: Micros) -> bool {
+    pub fn specific(&self, node: NodeIndex, time: Micros) -> bool {
         let held = &self.graph[node];
-        if !links(&held.entity) {
-            return false;
-        }
-        if held.identities.is_empty() {
-            return true;
-        }
-        let bucket = bucket_of(time);
-        let mut identities: HashSet<&Entity> = HashSet::new();
-        for (_, users) in held.identities.range(bucket.saturating_sub(window)..=bucket).rev() {
-            identities.extend(users);
-            if identities.len() > ADDRESS_IDENTITIES_MAX {
-                return false;
-            }
-        }
-        true
+        links(&held.entity) && !held.shared.contains(&bucket_of(time))
     }
 
     /// The relations at `node`, in either direction, that overlap `span` and that links may lead over: both ends are specific when
     /// the relation began.
-    pub fn passable(&self, node: NodeIndex, span: Span, window: Micros) -> impl Iterator<Item = Step> + '_ {
+    pub fn passable(&self, node: NodeIndex, span: Span) -> impl Iterator<Item = Step> + '_ {
         let relations = &self.graph[node].relations;
         let begin = relations.partition_point(|(bucket, _)| *bucket < bucket_of(span.0));
-        let mut here: Option<(Micros, bool)> = None;
         relations[begin..]
             .iter()
             .take_while(move |(bucket, _)| *bucket <= span.1)
-            .filter(move |(bucket, _)| match here {
-                Some((known, specific)) if known == *bucket => specific,
-                _ => {
-                    let specific = self.specific(node, *bucket, window);
-                    here = Some((*bucket, specific));
-                    specific
-                }
-            })
+            .filter(move |(bucket, _)| self.specific(node, *bucket))
             .filter_map(move |(bucket, edge)| {
                 let step = self.step(node, *edge)?;
                 let overlaps = step.first_time <= span.1 && step.last_time >= span.0;
-                (overlaps && self.specific(step.to, *bucket, window)).then_some(step)
+                (overlaps && self.specific(step.to, *bucket)).then_some(step)
             })
     }
 
@@ -393,7 +388,8 @@ impl TenantGraph {
             let node = &mut graph[index];
             let gone = node.relations.partition_point(|(bucket, _)| *bucket < relations_from);
             node.relations.drain(..gone);
-            node.identities.retain(|bucket, _| *bucket >= identities_from);
+            node.identities = node.identities.split_off(&identities_from);
+            node.shared = node.shared.split_off(&relations_from);
             let live = used || !node.detections.is_empty();
             if !live {
                 nodes.remove(&node.entity);

@@ -44,7 +44,7 @@ fn linked(graph: &TenantGraph, id: &Arc<str>, window: Micros) -> Vec<Link> {
     let Some(member) = graph.member(id) else { return links };
     let time = member.detection.time;
     for &anchor in &member.anchors {
-        if !graph.specific(anchor, time, window) {
+        if !graph.specific(anchor, time) {
             continue;
         }
         let walk = Walk {
@@ -93,7 +93,7 @@ impl Walk<'_> {
         let detections = &self.graph.node(node).detections;
         let own = (self.time, self.id.clone());
         // The entity must be specific for the other too, or it would matter from which side one looks.
-        let fits = |other: &&(Micros, Arc<str>)| self.graph.specific(node, other.0, self.window);
+        let fits = |other: &&(Micros, Arc<str>)| self.graph.specific(node, other.0);
         let before = between(detections, span.0, span.1.min(self.time))
             .rev()
             .filter(|other| **other < own)
@@ -118,12 +118,26 @@ impl Walk<'_> {
             self.time.saturating_sub(self.window),
             self.time.saturating_add(self.window),
         );
-        let mut leads: Vec<Step> = self
+        let usable = self
             .graph
-            .passable(node, near, self.window)
+            .passable(node, near)
             // What was handed on cannot have been used before: not on the far side, nor by us when we are the far side.
-            .filter(|step| step.lead != Lead::Flow || step.forward || self.time >= step.first_time)
-            .collect();
+            .filter(|step| step.lead != Lead::Flow || step.forward || self.time >= step.first_time);
+        // The buckets of a bond as one: each reaches to where this detection is, so together they reach without a gap. Those of a flow
+        // do not: each begins anew.
+        let mut leads: Vec<Step> = Vec::new();
+        let mut bonds: HashMap<(NodeIndex, &str, bool), usize> = HashMap::new();
+        for step in usable {
+            if step.lead == Lead::Bond {
+                let place = *bonds.entry((step.to, step.kind, step.forward)).or_insert(leads.len());
+                if let Some(held) = leads.get_mut(place) {
+                    held.first_time = held.first_time.min(step.first_time);
+                    held.last_time = held.last_time.max(step.last_time);
+                    continue;
+                }
+            }
+            leads.push(step);
+        }
         leads.sort_by(|a, b| {
             let entity = |step: &Step| &self.graph.node(step.to).entity;
             (a.first_time, a.kind, entity(a)).cmp(&(b.first_time, b.kind, entity(b)))

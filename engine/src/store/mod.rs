@@ -104,7 +104,7 @@ impl Store {
             disk::create_dir(&part)?;
         }
         disk::sync_dir(dir)?;
-        let lock = lock(dir)?.ok_or_else(|| StoreError::Locked { dir: dir.to_path_buf() })?;
+        let lock = wait_for_lock(dir).await?;
         let mut deltas = BTreeMap::new();
         for table in Table::ALL {
             deltas.insert(table, delta::load_or_create(dir, table).await?);
@@ -258,6 +258,17 @@ fn remove_unborn_files(dir: &Path, newest: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The lock, for an engine. A reader that finishes a dead engine's epoch has it for a moment.
+async fn wait_for_lock(dir: &Path) -> Result<File, StoreError> {
+    for _ in 0..READ_TRIES {
+        if let Some(lock) = lock(dir)? {
+            return Ok(lock);
+        }
+        tokio::time::sleep(READ_PAUSE).await;
+    }
+    Err(StoreError::Locked { dir: dir.to_path_buf() })
+}
+
 /// The lock that one engine holds; `None` when another has it.
 fn lock(dir: &Path) -> Result<Option<File>, StoreError> {
     let path = dir.join("lock");
@@ -285,6 +296,8 @@ pub async fn open_readonly(dir: &Path) -> Result<View, StoreError> {
             // Either an engine is at it and will be done in a moment, or one died before it was: then nobody holds the lock, and
             // what it left undone is done here.
             if let Ok(Some(_lock)) = lock(dir) {
+                // As they are now: an engine may have gone on since, and died.
+                deltas = load_all(dir).await?;
                 roll_forward(dir, &Manifest::load_all(dir)?, &mut deltas).await?;
                 return Ok(View::new(newest_epoch(dir)?, &deltas, &Tails::new()));
             }
