@@ -25,6 +25,8 @@ pub struct EntityNode {
     shared: BTreeSet<Micros>,
     /// The relations at the entity, by bucket, so that a walk looks only at the hours that matter to it.
     relations: Vec<(Micros, EdgeIndex)>,
+    /// How many of them lead to an entity that a detection names: a walk need not go where there is none.
+    pub findings_beside: usize,
 }
 
 pub enum TimedEdge {
@@ -56,9 +58,8 @@ pub struct TenantGraph {
     members: HashMap<Arc<str>, Member>,
     /// Time of the newest detection.
     newest: Option<Micros>,
-    /// Ends of relations that may join detections otherwise than before, and the times around which.
-    changed: HashSet<NodeIndex>,
-    changed_span: Option<Span>,
+    /// Relations that may join detections otherwise than before, and the times of those detections.
+    changed: HashMap<EdgeIndex, Span>,
 }
 
 /// From and until, both included.
@@ -136,6 +137,7 @@ impl TenantGraph {
             identities: BTreeMap::new(),
             shared: BTreeSet::new(),
             relations: Vec::new(),
+            findings_beside: 0,
         };
         let index = self.graph.add_node(node);
         self.nodes.insert(entity.clone(), index);
@@ -152,6 +154,9 @@ impl TenantGraph {
             if links(&roled.entity) {
                 let node = self.intern(&roled.entity);
                 if !anchors.contains(&node) {
+                    if self.graph[node].detections.is_empty() {
+                        self.tell_beside(node);
+                    }
                     self.graph[node].detections.insert((detection.time, id.clone()));
                     anchors.push(node);
                 }
@@ -184,8 +189,8 @@ impl TenantGraph {
         let (from, to) = (self.intern(&relation.from), self.intern(&relation.to));
         let key = (from, kind, to, bucket);
         let (first_time, last_time) = (relation.first_time, relation.last_time);
-        let span = match self.relations.get(&key) {
-            Some(&edge) => self.widen(edge, first_time, last_time, window),
+        let (edge, span) = match self.relations.get(&key) {
+            Some(&edge) => (edge, self.widen(edge, first_time, last_time, window)),
             None => {
                 let weight = TimedEdge::Relation {
                     kind,
@@ -195,25 +200,34 @@ impl TenantGraph {
                 };
                 let edge = self.graph.add_edge(from, to, weight);
                 self.relations.insert(key, edge);
-                for node in [from, to] {
-                    let held = &mut self.graph[node].relations;
+                for (node, other) in [(from, to), (to, from)] {
+                    let found = !self.graph[other].detections.is_empty();
+                    let node = &mut self.graph[node];
+                    node.findings_beside += usize::from(found);
                     // Time mostly goes forward: nearly always at the end.
-                    let at = held.partition_point(|(other, _)| *other <= bucket);
-                    held.insert(at, (bucket, edge));
+                    let at = node.relations.partition_point(|(other, _)| *other <= bucket);
+                    node.relations.insert(at, (bucket, edge));
                 }
                 self.count_identity(from, to, bucket, window, dirty);
-                Some((first_time, last_time))
+                (edge, Some((first_time, last_time)))
             }
         };
         if let Some((from_time, until)) = span
             && !self.members.is_empty()
         {
             let span = (from_time.saturating_sub(window), until.saturating_add(window));
-            self.changed.extend([from, to]);
-            self.changed_span = Some(match self.changed_span {
-                Some(held) => (held.0.min(span.0), held.1.max(span.1)),
-                None => span,
-            });
+            self.changed.insert(edge, span);
+        }
+    }
+
+    /// The entity gets its first detection: tells those beside it.
+    fn tell_beside(&mut self, node: NodeIndex) {
+        for index in 0..self.graph[node].relations.len() {
+            let (_, edge) = self.graph[node].relations[index];
+            if let Some((source, target)) = self.graph.edge_endpoints(edge) {
+                let other = if source == node { target } else { source };
+                self.graph[other].findings_beside += 1;
+            }
         }
     }
 
@@ -273,37 +287,70 @@ impl TenantGraph {
             // Before they count as shared: links may still pass.
             let end = last.saturating_add(RELATION_BUCKET).saturating_add(window);
             let span = (first.saturating_sub(window), end);
-            self.mark_near(HashSet::from([to]), span, window, dirty);
+            self.mark_near(to, span, window, dirty);
         }
         let node = &mut self.graph[to];
         node.shared.extend(shared);
         node.identities.entry(bucket).or_default().push(identity);
     }
 
-    /// Marks the detections whose links the relations since the last call may change.
+    /// Marks the detections whose links the relations since the last call may change: those on both sides of one, together no
+    /// further away than links reach.
     pub fn settle(&mut self, window: Micros, dirty: &mut BTreeSet<Arc<str>>) {
-        let changed = std::mem::take(&mut self.changed);
-        if let Some(span) = self.changed_span.take() {
-            self.mark_near(changed, span, window, dirty);
+        for (edge, span) in std::mem::take(&mut self.changed) {
+            let Some((from, to)) = self.graph.edge_endpoints(edge) else {
+                continue;
+            };
+            let degree = |node: NodeIndex| self.graph[node].relations.len();
+            let (few, many) = if degree(from) <= degree(to) {
+                (from, to)
+            } else {
+                (to, from)
+            };
+            let reach = reach_of(span, window);
+            let found = self.found_from(few, many, HOPS_MAX - 1, reach);
+            let Some((nearest, _)) = found.first() else { continue };
+            let beyond = self.found_from(many, few, HOPS_MAX - 1 - nearest, reach);
+            if !beyond.is_empty() {
+                for (_, node) in found.iter().chain(&beyond) {
+                    dirty.extend(between(&self.graph[*node].detections, span.0, span.1).map(|(_, id)| id.clone()));
+                }
+            }
         }
     }
 
-    /// Marks the detections within `span` on entities that a path through one of `starts` can reach.
-    fn mark_near(&self, starts: HashSet<NodeIndex>, span: Span, window: Micros, dirty: &mut BTreeSet<Arc<str>>) {
-        let mut frontier: Vec<NodeIndex> = starts.iter().copied().collect();
-        let mut seen = starts;
-        // Of the relations on a path to a detection each lies within the window around it.
-        let reach = (span.0.saturating_sub(window), span.1.saturating_add(window));
-        for hop in 0..HOPS_MAX {
+    /// The entities with detections that at most `hops` relations lead to from `start`, not through `without`; nearest first.
+    fn found_from(&self, start: NodeIndex, without: NodeIndex, hops: usize, reach: Span) -> Vec<(usize, NodeIndex)> {
+        let mut seen = HashSet::from([start, without]);
+        let mut frontier = vec![start];
+        let mut found = Vec::new();
+        for hop in 0..=hops {
             let mut next = Vec::new();
             for node in frontier {
-                dirty.extend(between(&self.graph[node].detections, span.0, span.1).map(|(_, id)| id.clone()));
-                if hop + 1 < HOPS_MAX {
-                    let onward = self.passable(node, reach).map(|step| step.to);
+                if !self.graph[node].detections.is_empty() {
+                    found.push((hop, node));
+                }
+                let leads_somewhere = |step: &Step| self.leads_somewhere(step.to, hops - hop - 1);
+                if hop < hops && self.leads_somewhere(node, hops - hop) {
+                    let onward = self.passable(node, reach).filter(leads_somewhere).map(|step| step.to);
                     next.extend(onward.filter(|to| seen.insert(*to)));
                 }
             }
             frontier = next;
+        }
+        found
+    }
+
+    /// Whether an entity with detections may be at most `hops` relations away.
+    pub fn leads_somewhere(&self, node: NodeIndex, hops: usize) -> bool {
+        let node = &self.graph[node];
+        !node.detections.is_empty() || (hops > 0 && node.findings_beside > 0) || hops > 1
+    }
+
+    /// Marks the detections within `span` on entities that a path through `start` can reach.
+    fn mark_near(&self, start: NodeIndex, span: Span, window: Micros, dirty: &mut BTreeSet<Arc<str>>) {
+        for (_, node) in self.found_from(start, start, HOPS_MAX - 1, reach_of(span, window)) {
+            dirty.extend(between(&self.graph[node].detections, span.0, span.1).map(|(_, id)| id.clone()));
         }
     }
 
@@ -390,13 +437,25 @@ impl TenantGraph {
             node.relations.drain(..gone);
             node.identities = node.identities.split_off(&identities_from);
             node.shared = node.shared.split_off(&relations_from);
+            node.findings_beside = 0;
             let live = used || !node.detections.is_empty();
             if !live {
                 nodes.remove(&node.entity);
             }
             live
         });
+        let told: Vec<NodeIndex> = self
+            .graph
+            .node_indices()
+            .filter(|node| !self.graph[*node].detections.is_empty())
+            .collect();
+        told.into_iter().for_each(|node| self.tell_beside(node));
     }
+}
+
+/// Where the relations on a path between detections within `span` are: each lies within the window around either of them.
+fn reach_of(span: Span, window: Micros) -> Span {
+    (span.0.saturating_sub(window), span.1.saturating_add(window))
 }
 
 /// Start of the oldest bucket that says how shared an address is where relations of a finding at `oldest` reach.

@@ -62,15 +62,20 @@ fn linked(graph: &TenantGraph, id: &Arc<str>, window: Micros) -> Vec<Link> {
             for (node, span, steps) in frontier {
                 walk.nearest(node, span, &steps, &mut links);
                 if steps.len() < HOPS_MAX {
-                    next.extend(walk.onward(node, span, &steps).into_iter().filter(|(to, span, _)| {
-                        let spans = seen.entry(*to).or_default();
-                        // A way that opens no other times brings nothing new.
-                        let new = !spans.iter().any(|held| held.0 <= span.0 && span.1 <= held.1);
-                        if new {
-                            spans.push(*span);
-                        }
-                        new
-                    }));
+                    let left = HOPS_MAX - steps.len() - 1;
+                    next.extend(
+                        walk.onward(node, span, &steps, left)
+                            .into_iter()
+                            .filter(|(to, span, _)| {
+                                let spans = seen.entry(*to).or_default();
+                                // A way that opens no other times brings nothing new.
+                                let new = !spans.iter().any(|held| held.0 <= span.0 && span.1 <= held.1);
+                                if new {
+                                    spans.push(*span);
+                                }
+                                new
+                            }),
+                    );
                 }
             }
             frontier = next;
@@ -110,10 +115,10 @@ impl Walk<'_> {
         }
     }
 
-    /// The entities that relations lead to from `node`, each with the times at which a detection there can be linked. In a fixed
+    /// The entities that relations lead to from `node` and from which `left` more may lead to a detection, each with the times at which a detection there can be linked. In a fixed
     /// order: by time of the relation, then by entity. Every condition holds for both ends alike, so that a link found from one
     /// side is found from the other.
-    fn onward(&self, node: NodeIndex, span: Span, steps: &[Step]) -> Vec<(NodeIndex, Span, Vec<Step>)> {
+    fn onward(&self, node: NodeIndex, span: Span, steps: &[Step], left: usize) -> Vec<(NodeIndex, Span, Vec<Step>)> {
         let near = (
             self.time.saturating_sub(self.window),
             self.time.saturating_add(self.window),
@@ -121,6 +126,7 @@ impl Walk<'_> {
         let usable = self
             .graph
             .passable(node, near)
+            .filter(|step| self.graph.leads_somewhere(step.to, left))
             // What was handed on cannot have been used before: not on the far side, nor by us when we are the far side.
             .filter(|step| step.lead != Lead::Flow || step.forward || self.time >= step.first_time);
         // The buckets of a bond as one: each reaches to where this detection is, so together they reach without a gap. Those of a flow
