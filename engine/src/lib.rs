@@ -3,6 +3,10 @@
 //! Data travels one way: `source` → `normalize` → `detect` → `correlate` → `store`, and from there to `query`, `search` and
 //! `forward`. Only `pipeline` wires them together. ARCHITECTURE.md has the map.
 
+/// The C library's allocator keeps what its many arenas once held: twice the memory over a long run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod model;
 
 pub mod config;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::CorrelateSettings;
+use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Detection, Incident, IncidentStatus, Micros, Relation, time};
 
 use graph::TenantGraph;
@@ -20,8 +21,8 @@ use graph::TenantGraph;
 /// Facts are kept this much longer than the window reaches, so that an event within any source's lateness finds what it links to.
 const RETENTION_SLACK: Micros = time::HOUR;
 
-/// Letting go goes through everything that is held: once per this much event time.
-const EXPIRE_STEP: Micros = 10 * time::MINUTE;
+/// Letting go goes through everything that is held, and relations go by the bucket: once per bucket of event time.
+const EXPIRE_STEP: Micros = RELATION_BUCKET;
 
 /// Joins detections of all tenants into incidents; tenants never mix.
 pub struct Correlator {
