@@ -232,12 +232,7 @@ fn encode(incident: &Incident, content_id: &str) -> Result<Vec<u8>> {
     if !incident.score.is_finite() || incident.score_parts.iter().any(|part| !part.points.is_finite()) {
         return Err(unwritable("its score is not a finite number".to_owned()));
     }
-    let record = Record {
-        incident_id: incident.incident_id.clone(),
-        revision: incident.revision,
-        content_id: content_id.to_owned(),
-        payload: incident.clone(),
-    };
+    let record = Record::new(incident, content_id.to_owned());
     let body = serde_json::to_vec(&record).map_err(|error| unwritable(error.to_string()))?;
     if body.len() > RECORD_BYTES_MAX {
         return Err(unwritable(format!(

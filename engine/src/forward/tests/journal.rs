@@ -112,6 +112,34 @@ fn damage_before_the_newest_segment_is_refused() {
     assert!(matches!(Journal::open(dir.path()), Err(ForwardError::Damaged { .. })));
 }
 
+/// What another version wrote is not an interrupted write: alerts in it may not have left yet.
+#[test]
+fn a_whole_record_that_cannot_be_read_is_refused_and_nothing_is_deleted() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    journal.append(vec![titled("a", "1")]).unwrap();
+    drop(journal);
+    let path = segment_path(dir.path(), 0);
+    let good = std::fs::read(&path).unwrap();
+    for (body, word) in [
+        ("{\"format\":2,\"incident\":\"b\"}", "format 2"),
+        ("{\"incident_id\":\"b\",\"revision\":1}", "does not say its format"),
+        ("{\"format\":1,\"incident_id\":\"b\",\"revision\":1}", "content_id"),
+    ] {
+        let bytes = [good.as_slice(), &frame(body.as_bytes())].concat();
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(dir.path()).unwrap_err();
+        assert!(
+            matches!(&error, ForwardError::Foreign { offset, .. } if *offset == good.len() as u64),
+            "{error}"
+        );
+        assert!(error.to_string().contains(word), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing was cut off");
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert_eq!(journaled(&Journal::open(dir.path()).unwrap()).len(), 1);
+}
+
 #[test]
 fn one_writer_per_directory() {
     let dir = TempDir::new().unwrap();
