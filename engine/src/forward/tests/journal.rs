@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[test]
@@ -44,8 +46,14 @@ fn the_greater_of_journal_and_tables_is_remembered() {
     let dir = TempDir::new().unwrap();
     let mut journal = Journal::open(dir.path()).unwrap();
     journal.append(vec![titled("a", "1"), titled("a", "2")]).unwrap();
-    journal.remember("a", 1, "older than what the journal knows");
-    journal.remember("c", 7, &titled("c", "1").content_id().to_string());
+    let (open, high) = (IncidentStatus::Open, Severity::High);
+    journal.remember("a", 1, "older than what the journal knows", open, high);
+    let content = titled("c", "1").content_id().to_string();
+    journal.remember("c", 7, &content, IncidentStatus::Merged, Severity::Low);
+    assert_eq!(journal.standing("a"), Some((open, high)));
+    assert_eq!(journal.standing("c"), Some((IncidentStatus::Merged, Severity::Low)));
+    assert_eq!(journal.standing("b"), None);
+    assert_eq!(*journal.by_status(), BTreeMap::from([("merged", 1), ("open", 1)]));
     assert!(
         journal
             .append(vec![titled("a", "2"), titled("c", "1")])
@@ -53,6 +61,7 @@ fn the_greater_of_journal_and_tables_is_remembered() {
             .is_empty()
     );
     assert_eq!(journal.append(vec![titled("c", "2")]).unwrap()[0].revision, 8);
+    assert_eq!(*journal.by_status(), BTreeMap::from([("merged", 0), ("open", 2)]));
     let unstored = journal.unstored(|id, revision| id == "a" && revision == 1).unwrap();
     assert_eq!(
         unstored

@@ -236,6 +236,14 @@ fn a_broker_that_goes_away_is_told_once_and_reading_goes_on_when_it_is_back() {
         1,
         "{troubles:?}"
     );
+    let down = troubles
+        .iter()
+        .find(|told| told.contains("down"))
+        .expect("counted above");
+    assert!(
+        down.ends_with("(Total)") && down.contains("127.0.0.1"),
+        "which and why: {down}"
+    );
 }
 
 #[test]
