@@ -160,7 +160,7 @@ async fn remember_incidents(
     let mut batches = stream(session, sql).await?;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(QueryError::from)?;
-        let texts = |column: usize| Ok::<_, PipelineError>(cast(batch.column(column), &DataType::Utf8View)?);
+        let texts = |column: usize| cast(batch.column(column), &DataType::Utf8View);
         let (ids, contents, statuses, severities) = (texts(0)?, texts(1)?, texts(2)?, texts(3)?);
         let text = |column: &ArrayRef, row| column.as_string_view().value(row).to_owned();
         let revisions = batch.column(4).as_primitive::<Int64Type>();

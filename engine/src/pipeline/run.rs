@@ -183,7 +183,9 @@ impl Engine {
                 self.settle().await?;
                 let _ = done.send(());
             }
-            SourceEvent::Forgotten(input) => drop(self.parts.offsets.remove(&input)),
+            SourceEvent::Forgotten(input) => {
+                self.parts.offsets.remove(&input);
+            }
             SourceEvent::Trouble { source, message, harm } => {
                 tracing::warn!(%source, "{message}");
                 if harm == Harm::Lasting {

@@ -149,7 +149,9 @@ impl Followed {
     /// Finds new paths, and files that go on under another path.
     fn take_up(&mut self, outlet: &Outlet) -> Result<(), Stopped> {
         // The pattern was valid at the start.
-        let paths = expand(&self.source, &self.pattern).map_or_else(|_| Vec::new(), |found| found.files);
+        let paths = expand(&self.source, &self.pattern)
+            .map(|found| found.files)
+            .unwrap_or_default();
         let mut moved: Vec<(PathBuf, FileReader)> = Vec::new();
         for path in &paths {
             let known = self.tails.iter().position(|tail| tail.path == *path);
