@@ -25,6 +25,16 @@ fn mistakes_in_the_configuration_are_one_line_and_exit_2() {
             "[storage]\nurl = \"data\"\n[[source]]\nname = \"a\"\ntype = \"file\"\npath = \"none/*.json\"\nformat = \"nope\"\n",
             "aws_cloudtrail",
         ),
+        (
+            "[storage]\nurl = \"data\"\n[[source]]\nname = \"a\"\ntype = \"file\"\npath = \"*\"\nformat = \"auto\"\n\
+             [[forward]]\nname = \"soar\"\ntype = \"webhook\"\nurl = \"http://\"\n",
+            "soar",
+        ),
+        (
+            "[storage]\nurl = \"data\"\n[[source]]\nname = \"a\"\ntype = \"file\"\npath = \"*\"\nformat = \"auto\"\n\
+             [[forward]]\nname = \"siem\"\ntype = \"syslog\"\naddress = \"siem:0\"\n",
+            "siem:0",
+        ),
     ];
     for command in ["run", "check"] {
         for (config, word) in &cases {

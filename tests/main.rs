@@ -4,6 +4,7 @@
 mod cli;
 mod files;
 mod kafka;
+mod operating;
 mod restart;
 mod serving;
 mod support;

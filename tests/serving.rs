@@ -19,10 +19,6 @@ impl Drop for Engine {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 async fn connect(port: u16, password: Option<&str>) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(port).user("sentrail").dbname("sentrail");
@@ -111,25 +107,26 @@ fn an_event_is_visible_to_psql_before_its_epoch_is_durable() {
                 .is_err()
         );
     });
-    let health = http_get(http, "/healthz");
+    let health = http_get(http, "/healthz").unwrap();
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
-    let metrics = http_get(http, "/metrics");
-    assert!(
-        metrics.contains("sentrail_records") && metrics.contains("sentrail_events"),
-        "{metrics}"
-    );
-}
-
-fn http_get(port: u16, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    // Gauges are brought up to date once a second.
+    let deadline = Instant::now() + PATIENCE;
+    for counted in [
+        "sentrail_records_total{source=\"litellm\"} ",
+        "sentrail_relations_total{plugin=\"mapping\"} ",
+        "sentrail_graph_entities ",
+        "sentrail_graph_edges ",
+    ] {
+        loop {
+            let metrics = http_get(http, "/metrics").unwrap();
+            let value = metrics.lines().find_map(|line| line.strip_prefix(counted));
+            if value.is_some_and(|value| value.parse::<f64>().unwrap() > 0.0) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{counted}is not above 0 in\n{metrics}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
 }
 
 #[test]

@@ -49,13 +49,13 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
     }
     for forward in &settings.forward {
         let target = match &forward.kind {
-            ForwardKind::Webhook { url, .. } => url,
-            ForwardKind::Syslog { address } => address,
+            ForwardKind::Webhook { url, .. } => url.to_string(),
+            ForwardKind::Syslog { address } => address.clone(),
         };
         let result = forward::check(forward).await;
         tell(
             format!("forward {}", forward.name),
-            result.map(|_| target.clone()).map_err(|error| error.to_string()),
+            result.map(|()| target).map_err(|error| error.to_string()),
         );
     }
     for (name, address) in [("http", settings.serve.http), ("postgres", settings.serve.postgres)] {

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::config::ConfigError;
 use crate::detect::DetectError;
 use crate::normalize::MappingError;
+use crate::source::SourceError;
 
 #[derive(Parser)]
 #[command(
@@ -96,16 +97,21 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
 /// Whether the mistake is in what the user wrote rather than in what happened.
 fn is_configuration(error: &anyhow::Error) -> bool {
     use crate::pipeline::PipelineError;
+    let of_detectors = |error: &DetectError| matches!(error, DetectError::Dir { .. });
     // A source that fails later, while it runs, stops the run as `PipelineError::Reading`.
-    error.downcast_ref::<ConfigError>().is_some()
-        || error.downcast_ref::<MappingError>().is_some()
-        || error.downcast_ref::<DetectError>().is_some()
-        || error.downcast_ref::<check::Unusable>().is_some()
-        || matches!(
-            error.downcast_ref(),
-            Some(PipelineError::Mapping(_) | PipelineError::Detect(_))
-        )
-        || matches!(error.downcast_ref(), Some(PipelineError::Source(_)))
+    let of_sources = |error: &SourceError| !matches!(error, SourceError::Thread { .. });
+    match error.downcast_ref::<PipelineError>() {
+        Some(PipelineError::Mapping(_)) => true,
+        Some(PipelineError::Detect(error)) => of_detectors(error),
+        Some(PipelineError::Source(error)) => of_sources(error),
+        Some(_) => false,
+        None => {
+            error.is::<ConfigError>()
+                || error.is::<MappingError>()
+                || error.is::<check::Unusable>()
+                || error.downcast_ref::<DetectError>().is_some_and(of_detectors)
+        }
+    }
 }
 
 /// Logs go to standard error, so that results on standard output can be piped.
@@ -148,5 +154,38 @@ async fn interrupted() {
         }
         // Without handlers the default action ends the process.
         _ => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_configuration;
+    use crate::detect::DetectError;
+    use crate::pipeline::PipelineError;
+    use crate::source::SourceError;
+
+    #[test]
+    fn our_own_failures_are_not_the_users_mistakes() {
+        let engine = || DetectError::Engine {
+            reason: "no memory".into(),
+        };
+        let dir = || DetectError::Dir {
+            dir: "none".into(),
+            error: std::io::ErrorKind::NotFound.into(),
+        };
+        let thread = SourceError::Thread {
+            source_name: "s".into(),
+            reason: "no more".into(),
+        };
+        let files = SourceError::NoFiles {
+            source_name: "s".into(),
+            pattern: "*.json".into(),
+        };
+        assert!(!is_configuration(&engine().into()));
+        assert!(!is_configuration(&PipelineError::Detect(engine()).into()));
+        assert!(!is_configuration(&PipelineError::Source(thread).into()));
+        assert!(is_configuration(&dir().into()));
+        assert!(is_configuration(&PipelineError::Detect(dir()).into()));
+        assert!(is_configuration(&PipelineError::Source(files).into()));
     }
 }

@@ -32,7 +32,34 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
             join.await?
         }
     };
-    super::out(&summary(&status, began.elapsed().as_secs_f64()))
+    super::out(&summary(&status, began.elapsed().as_secs_f64()))?;
+    match Incomplete::of(status.missing) {
+        None => Ok(()),
+        Some(incomplete) => Err(incomplete.into()),
+    }
+}
+
+/// Missing inputs that are named at the end of a run; each was logged when it was met.
+const MISSING_SHOWN_MAX: usize = 20;
+
+/// The run ended well, but without all that it should have read.
+#[derive(Debug, thiserror::Error)]
+#[error("not everything could be read; mend it and run again, which reads what is missing:{}", self.lines())]
+struct Incomplete(Vec<String>);
+
+impl Incomplete {
+    fn of(missing: Vec<String>) -> Option<Incomplete> {
+        (!missing.is_empty()).then_some(Incomplete(missing))
+    }
+
+    fn lines(&self) -> String {
+        let shown = self.0.iter().take(MISSING_SHOWN_MAX);
+        let mut lines: String = shown.map(|message| format!("\n  {message}")).collect();
+        if let Some(more) = self.0.len().checked_sub(MISSING_SHOWN_MAX + 1) {
+            lines += &format!("\n  and {} more, in the log", more + 1);
+        }
+        lines
+    }
 }
 
 /// What a run did, for people and for scripts: one `name value` per line.

@@ -2,6 +2,7 @@
 //! variables that hold secrets: nothing is connected here.
 
 mod settings;
+mod target;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -9,6 +10,7 @@ mod wire;
 use std::path::Path;
 
 pub use settings::*;
+pub use target::WebhookUrl;
 
 /// What is wrong with a configuration, as one line: file, place, what was found, what is valid.
 #[derive(Debug, thiserror::Error)]

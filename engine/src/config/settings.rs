@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::target::WebhookUrl;
 use crate::model::{Micros, Severity};
 
 #[derive(Clone, Debug)]
@@ -51,8 +52,8 @@ pub struct KafkaSettings {
     pub group: String,
     /// A partition that is read to its end and stays silent this long leaves the watermark.
     pub idle_timeout: Duration,
-    /// librdkafka settings passed through as they are.
-    pub properties: BTreeMap<String, String>,
+    /// librdkafka settings passed through as they are. Some hold passwords, so none is shown.
+    pub properties: BTreeMap<String, Secret>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,8 +93,8 @@ pub struct ForwardSettings {
 #[derive(Clone, Debug)]
 pub enum ForwardKind {
     /// JSON over HTTP POST; with a secret, signed by HMAC-SHA256.
-    Webhook { url: String, secret: Option<Secret> },
-    /// RFC 5424 over TCP, octet-counted (RFC 6587).
+    Webhook { url: WebhookUrl, secret: Option<Secret> },
+    /// RFC 5424 over TCP, octet-counted (RFC 6587), to `HOST:PORT`.
     Syslog { address: String },
 }
 
@@ -108,6 +109,12 @@ impl Secret {
 
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(value: &str) -> Secret {
+        Secret(value.to_owned())
     }
 }
 

@@ -86,4 +86,36 @@ fn mistakes_are_named_in_one_line() {
         "ftp://x",
         &["soar", "ftp://x", "https://"],
     );
+    refused("http://127.0.0.1:9000/hook", "http://", &["soar", "url", "https://"]);
+    refused(
+        "type = \"webhook\"\nurl = \"http://127.0.0.1:9000/hook\"\nsecret_env = \"HOOK\"",
+        "type = \"syslog\"\naddress = \"siem:0\"",
+        &["soar", "address", "siem:0", "HOST:PORT"],
+    );
+}
+
+#[test]
+fn kafka_takes_secrets_from_the_environment_alone() {
+    let with =
+        |lines: &str| check(&EXAMPLE.replacen("[plugins]", &format!("[source.properties]\n{lines}\n[plugins]"), 1));
+    let settings = with("\"sasl.username\" = \"me\"\n\"sasl.password_env\" = \"HOOK\"").expect("valid");
+    let SourceKind::Kafka(kafka) = &settings.sources[1].kind else {
+        panic!("the second source is Kafka's")
+    };
+    let properties: Vec<_> = kafka
+        .properties
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.reveal()))
+        .collect();
+    assert_eq!(properties, [("sasl.password", "s3cret"), ("sasl.username", "me")]);
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    for (lines, word) in [
+        ("\"sasl.password\" = \"pa55\"", "sasl.password_env"),
+        ("\"sasl.password_env\" = \"NOPE\"", "NOPE"),
+        ("\"a_env\" = \"HOOK\"\na = \"1\"", "both"),
+    ] {
+        let message = with(lines).expect_err("refused");
+        assert!(message.contains("gateway") && message.contains(word), "{message}");
+        assert!(!message.contains("pa55"), "{message}");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::settings::*;
+use super::target::{WebhookUrl, syslog_address};
 use crate::model::{Severity, time};
 
 /// An epoch is small enough that little is read again after a crash and large enough that tables have few files.
@@ -166,7 +167,7 @@ impl Config {
         let sources = self
             .source
             .into_iter()
-            .map(Source::validate)
+            .map(|source| source.validate(env))
             .collect::<Result<Vec<_>, _>>()?;
         unique("source", sources.iter().map(|source| source.name.as_str()))?;
         let forward = self
@@ -240,7 +241,7 @@ impl Storage {
 const TENANT_DEFAULT: &str = "default";
 
 impl Source {
-    fn validate(self) -> Result<SourceSettings, String> {
+    fn validate(self, env: Env) -> Result<SourceSettings, String> {
         match self {
             Source::File {
                 name,
@@ -276,6 +277,7 @@ impl Source {
                         "[[source]] name = \"{name}\": a kafka source needs at least one of `brokers` and one of `topics`"
                     ));
                 }
+                let properties = kafka_properties(env, &name, properties)?;
                 Ok(SourceSettings {
                     tenant: tenant.unwrap_or_else(|| TENANT_DEFAULT.into()),
                     format,
@@ -292,6 +294,47 @@ impl Source {
             }
         }
     }
+}
+
+/// librdkafka's settings that are secrets.
+const KAFKA_SECRETS: [&str; 6] = [
+    "sasl.password",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+];
+
+/// A key that ends in `_env`, as none of librdkafka's does, names the environment variable that holds the value.
+fn kafka_properties(
+    env: Env,
+    name: &str,
+    written: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Secret>, String> {
+    let mut properties = BTreeMap::new();
+    for (key, value) in written {
+        let place = format!("[[source]] name = \"{name}\": properties");
+        let (key, value) = match key.strip_suffix("_env") {
+            Some(plain) => (
+                plain.to_owned(),
+                secret(env, &format!("{place}: \"{key}\""), Some(value))?,
+            ),
+            None if KAFKA_SECRETS.contains(&key.as_str()) => {
+                return Err(format!(
+                    "{place}: \"{key}\" is a secret, which does not belong in a file: set \"{key}_env\" to the name of an \
+                     environment variable that holds it"
+                ));
+            }
+            None => (key, Some(Secret::new(value))),
+        };
+        if let Some(value) = value
+            && properties.insert(key.clone(), value).is_some()
+        {
+            return Err(format!("{place}: \"{key}\" and \"{key}_env\" cannot both be set"));
+        }
+    }
+    Ok(properties)
 }
 
 fn secret(env: Env, key: &str, variable: Option<String>) -> Result<Option<Secret>, String> {
@@ -327,13 +370,10 @@ impl Serve {
 
 impl Forward {
     fn validate(self, env: Env) -> Result<ForwardSettings, String> {
+        let wrong = |name: &str, key: &str, reason: String| format!("[[forward]] name = \"{name}\": {key}: {reason}");
         Ok(match self {
             Forward::Webhook { name, url, secret_env } => {
-                if !url.starts_with("http://") && !url.starts_with("https://") {
-                    return Err(format!(
-                        "[[forward]] name = \"{name}\": url = \"{url}\": valid is an http:// or https:// URL"
-                    ));
-                }
+                let url = WebhookUrl::parse(&url).map_err(|reason| wrong(&name, "url", reason))?;
                 let secret = secret(env, "[[forward]] secret_env", secret_env)?;
                 ForwardSettings {
                     name,
@@ -341,14 +381,7 @@ impl Forward {
                 }
             }
             Forward::Syslog { name, address } => {
-                if !address
-                    .rsplit_once(':')
-                    .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-                {
-                    return Err(format!(
-                        "[[forward]] name = \"{name}\": address = \"{address}\": valid is HOST:PORT, such as 127.0.0.1:6514"
-                    ));
-                }
+                let address = syslog_address(address).map_err(|reason| wrong(&name, "address", reason))?;
                 ForwardSettings {
                     name,
                     kind: ForwardKind::Syslog { address },

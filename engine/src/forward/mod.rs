@@ -38,10 +38,17 @@ pub enum ForwardError {
     },
 
     #[error(
-        "alert journal: {path} is damaged at byte {offset}, and it is not the newest segment, so no interrupted write explains it. \
+        "alert journal: {path} is damaged at byte {offset}, and what was durable lies behind it, so no interrupted write explains it. \
          Restore the file, or move it aside and accept that alerts in it that were not sent yet are lost"
     )]
     Damaged { path: PathBuf, offset: u64 },
+
+    #[error(
+        "alert journal: the record at byte {offset} of {path} was written whole but cannot be read: {reason}. Nothing was changed. Run \
+         the version that wrote it until every receiver has its alerts, or move the journal aside and accept that alerts in it that \
+         were not sent yet are lost. Retrying does not help"
+    )]
+    Foreign { path: PathBuf, offset: u64, reason: String },
 
     #[error(
         "alert journal: segment {path} is missing, yet a sink has not passed record {position}. Restore it, or remove the sink's cursor"
@@ -59,8 +66,9 @@ pub enum ForwardError {
     )]
     Broken { reason: String },
 
-    #[error("forward `{name}`: {reason}")]
-    Settings { name: String, reason: String },
+    /// Not the configuration's fault: that was checked when it was read. Retrying does not help.
+    #[error("forward `{name}`: no HTTP client can be set up on this machine: {reason}")]
+    Client { name: String, reason: String },
 
     /// Retrying helps once the receiver is up.
     #[error("forward `{name}`: cannot reach {target}: {reason}")]

@@ -1,7 +1,8 @@
 //! Records of the alert journal: their form on disk, and reading them in order.
 //!
-//! A record is its length (4 bytes, little endian), the first 8 bytes of the SHA-256 of its body, and its body: one JSON object. A
-//! segment is a file of records named by the position of its first one. Positions count records from 0 over the journal's whole life.
+//! A record is its length (4 bytes, little endian), the first 8 bytes of the SHA-256 of its body, and its body: one JSON object, with
+//! the number of its format. A segment is a file of records named by the position of its first one. Positions count records from 0
+//! over the journal's whole life.
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek};
@@ -20,15 +21,46 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 pub(super) const RECORD_HEAD_BYTES: usize = 12;
 const SEGMENT_SUFFIX: &str = ".journal";
 
+/// Version of the body's form. It changes when what an older version wrote can no longer be read as it is.
+const FORMAT: u32 = 1;
+
 /// One journaled revision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
+    format: u32,
     pub incident_id: String,
     pub revision: u32,
     /// [`Incident::content_id`], as 32 hexadecimal digits. Kept beside the payload because a number read back from JSON may differ
     /// in its last bit from the one that was hashed.
     pub content_id: String,
     pub payload: Incident,
+}
+
+impl Record {
+    pub(super) fn new(incident: &Incident, content_id: String) -> Record {
+        Record {
+            format: FORMAT,
+            incident_id: incident.incident_id.clone(),
+            revision: incident.revision,
+            content_id,
+            payload: incident.clone(),
+        }
+    }
+
+    /// Reads a body; an error says in what way it is none that this version writes.
+    fn parse(body: &[u8]) -> std::result::Result<Record, String> {
+        #[derive(Deserialize)]
+        struct Form {
+            format: u32,
+        }
+        match serde_json::from_slice::<Form>(body) {
+            Ok(Form { format: FORMAT }) => serde_json::from_slice(body).map_err(|error| error.to_string()),
+            Ok(Form { format }) => Err(format!(
+                "it is of format {format}, and this version reads format {FORMAT}"
+            )),
+            Err(error) => Err(format!("it does not say its format: {error}")),
+        }
+    }
 }
 
 /// The bytes of a record with the body `body`, head included.
@@ -45,8 +77,10 @@ pub(super) enum Found {
     Record(Box<Record>),
     /// The segment ends here, after a whole record.
     End,
-    /// Not a whole record: a write that was interrupted, or damage.
+    /// Not a whole record, by its length or its hash: a write that was interrupted, or damage.
     Torn,
+    /// Written whole, but nothing this version can read, for the reason given.
+    Foreign(String),
 }
 
 pub(super) fn read_record(from: &mut impl Read) -> io::Result<Found> {
@@ -66,7 +100,10 @@ pub(super) fn read_record(from: &mut impl Read) -> io::Result<Found> {
     if fill(from, &mut body)? < length || content_hash(&body) != hash {
         return Ok(Found::Torn);
     }
-    Ok(serde_json::from_slice(&body).map_or(Found::Torn, |record| Found::Record(Box::new(record))))
+    Ok(match Record::parse(&body) {
+        Ok(record) => Found::Record(Box::new(record)),
+        Err(reason) => Found::Foreign(reason),
+    })
 }
 
 /// Reads until `buffer` is full or the input ends; gives how much was read.
@@ -162,6 +199,7 @@ impl JournalReader {
                 Some(open) => open,
                 None => self.open_at_position()?,
             };
+            let offset = file.stream_position().map_err(io_error("read", &path))?;
             match read_record(&mut file).map_err(io_error("read", &path))? {
                 Found::Record(record) => {
                     self.position += 1;
@@ -170,10 +208,8 @@ impl JournalReader {
                 }
                 // The next segment starts where this one ends; were that this very file, it would hold the record.
                 Found::End if segment_path(&self.dir, self.position) != path => {}
-                Found::End | Found::Torn => {
-                    let offset = file.stream_position().unwrap_or_default();
-                    return Err(ForwardError::Damaged { path, offset });
-                }
+                Found::End | Found::Torn => return Err(ForwardError::Damaged { path, offset }),
+                Found::Foreign(reason) => return Err(ForwardError::Foreign { path, offset, reason }),
             }
         }
         Ok(None)
@@ -210,7 +246,8 @@ fn skip_record(file: &mut BufReader<File>) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of the whole records at the start of the segment at `path`, and whether anything follows them.
+/// Bytes of the whole records at the start of the segment at `path`, and whether anything follows them. A whole record that cannot
+/// be read is an error: what is in it may not have been sent.
 pub(super) fn scan(path: &Path, mut each: impl FnMut(Record)) -> Result<(u64, bool)> {
     let mut file = BufReader::new(File::open(path).map_err(io_error("open", path))?);
     let mut whole = 0;
@@ -219,6 +256,13 @@ pub(super) fn scan(path: &Path, mut each: impl FnMut(Record)) -> Result<(u64, bo
             Found::Record(record) => each(*record),
             Found::End => return Ok((whole, false)),
             Found::Torn => return Ok((whole, true)),
+            Found::Foreign(reason) => {
+                return Err(ForwardError::Foreign {
+                    path: path.to_owned(),
+                    offset: whole,
+                    reason,
+                });
+            }
         }
         whole = file.stream_position().map_err(io_error("read", path))?;
     }

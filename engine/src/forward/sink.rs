@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::ocsf::delivery_id;
 use super::syslog::Syslog;
-use super::webhook::{Webhook, parse_url};
+use super::webhook::Webhook;
 use super::{ForwardError, Result, incident_finding};
 use crate::config::{ForwardKind, ForwardSettings};
 use crate::model::{Incident, Micros, Severity};
@@ -65,14 +65,16 @@ pub(super) enum Sink {
 
 impl Sink {
     pub(super) fn new(settings: &ForwardSettings) -> Result<Sink> {
-        let sink = match &settings.kind {
-            ForwardKind::Webhook { url, secret } => Webhook::new(url, secret.clone()).map(Sink::Webhook),
-            ForwardKind::Syslog { address } => Syslog::new(address).map(Sink::Syslog),
-        };
-        sink.map_err(|reason| ForwardError::Settings {
-            name: settings.name.clone(),
-            reason,
-        })
+        match &settings.kind {
+            ForwardKind::Webhook { url, secret } => match Webhook::new(url, secret.clone()) {
+                Ok(webhook) => Ok(Sink::Webhook(webhook)),
+                Err(reason) => Err(ForwardError::Client {
+                    name: settings.name.clone(),
+                    reason,
+                }),
+            },
+            ForwardKind::Syslog { address } => Ok(Sink::Syslog(Syslog::new(address))),
+        }
     }
 
     pub(super) async fn deliver(&mut self, delivery: &Delivery) -> Outcome {
@@ -83,22 +85,12 @@ impl Sink {
     }
 }
 
-/// Whether the sink's target can be reached: settings that make sense, and a TCP connection. Nothing is sent.
+/// Whether the sink's target takes a TCP connection. Nothing is sent.
 pub async fn check(settings: &ForwardSettings) -> Result<()> {
     Sink::new(settings)?;
     let target = match &settings.kind {
         ForwardKind::Syslog { address } => address.clone(),
-        ForwardKind::Webhook { url, .. } => {
-            let url = parse_url(url).map_err(|reason| ForwardError::Settings {
-                name: settings.name.clone(),
-                reason,
-            })?;
-            format!(
-                "{}:{}",
-                url.host_str().unwrap_or_default(),
-                url.port_or_known_default().unwrap_or_default()
-            )
-        }
+        ForwardKind::Webhook { url, .. } => url.address(),
     };
     let reason = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&target)).await {
         Ok(Ok(_)) => return Ok(()),

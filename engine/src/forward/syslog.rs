@@ -36,17 +36,11 @@ pub(super) struct Syslog {
 }
 
 impl Syslog {
-    pub(super) fn new(address: &str) -> Result<Syslog, String> {
-        let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
-        match port {
-            Some((host, Ok(1..))) if !host.is_empty() => Ok(Syslog {
-                address: address.to_owned(),
-                host: host_name(),
-                stream: None,
-            }),
-            _ => Err(format!(
-                "`{address}` is no address; valid is HOST:PORT, for example siem.internal:601"
-            )),
+    pub(super) fn new(address: &str) -> Syslog {
+        Syslog {
+            address: address.to_owned(),
+            host: host_name(),
+            stream: None,
         }
     }
 
@@ -201,13 +195,5 @@ mod tests {
     fn a_time_outside_the_calendar_is_the_nil_value() {
         assert_eq!(timestamp(i64::MAX), "-");
         assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
-    }
-
-    #[test]
-    fn an_address_needs_a_host_and_a_port() {
-        for text in ["", "siem", ":601", "siem:0", "siem:70000", "siem:port"] {
-            assert!(Syslog::new(text).is_err(), "{text}");
-        }
-        assert!(Syslog::new("siem.internal:601").is_ok() && Syslog::new("[::1]:601").is_ok());
     }
 }

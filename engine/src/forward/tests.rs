@@ -18,10 +18,10 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-use super::record::{segment_path, segments};
+use super::record::{frame, segment_path, segments};
 use super::worker::BackOff;
 use super::*;
-use crate::config::{ForwardKind, ForwardSettings, Secret};
+use crate::config::{ForwardKind, ForwardSettings, Secret, WebhookUrl};
 use crate::model::time::MINUTE;
 use crate::model::{Incident, IncidentStatus, PathStep, ScorePart, Severity};
 
@@ -165,7 +165,7 @@ fn webhook(address: &str) -> ForwardSettings {
     ForwardSettings {
         name: "soar".into(),
         kind: ForwardKind::Webhook {
-            url: format!("http://{address}/hook"),
+            url: WebhookUrl::parse(&format!("http://{address}/hook")).unwrap(),
             secret: Some(Secret::new("s3cret".into())),
         },
     }
@@ -361,7 +361,7 @@ async fn syslog_reconnects_after_the_receiver_hung_up() {
 }
 
 #[tokio::test]
-async fn names_targets_and_cursors_that_do_not_fit() {
+async fn cursors_that_do_not_fit() {
     let dir = TempDir::new().unwrap();
     let (journal_dir, forward_dir) = dirs(&dir);
     let mut journal = Journal::open(&journal_dir).unwrap();
@@ -369,20 +369,8 @@ async fn names_targets_and_cursors_that_do_not_fit() {
         Forwarder::start_with(settings, &forward_dir, journal.reader().unwrap(), QUICK)
     };
     let address = free_address().await;
-    assert!(matches!(
-        start(&[webhook(&address), webhook(&address)], &journal),
-        Err(ForwardError::Settings { .. })
-    ));
-    let wrong = ForwardSettings {
-        name: "x".into(),
-        kind: ForwardKind::Webhook {
-            url: "soar".into(),
-            secret: None,
-        },
-    };
-    assert!(matches!(start(&[wrong], &journal), Err(ForwardError::Settings { .. })));
-
     journal.append(vec![titled("a", "1")]).unwrap();
+    std::fs::create_dir_all(&forward_dir).unwrap();
     for cursor in ["", "x", "99"] {
         std::fs::write(forward_dir.join("soar.cursor"), cursor).unwrap();
         let forwarder = start(&[webhook(&address)], &journal).unwrap();

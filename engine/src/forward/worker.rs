@@ -1,6 +1,5 @@
 //! One task per sink: reads the journal in order from its durable cursor, delivers, and retries until the receiver takes it.
 
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -87,17 +86,10 @@ impl Forwarder {
     ) -> Result<Forwarder> {
         std::fs::create_dir_all(dir).map_err(io_error("create", dir))?;
         let (stop, stopped) = watch::channel(false);
-        let mut files = BTreeSet::new();
         let mut workers = Vec::with_capacity(settings.len());
         for (index, settings) in settings.iter().enumerate() {
-            let file = file_name(&settings.name);
-            if !files.insert(file.clone()) {
-                let reason = "another [[forward]] has the same name; its cursor needs one of its own".to_owned();
-                return Err(ForwardError::Settings {
-                    name: settings.name.clone(),
-                    reason,
-                });
-            }
+            // A file's name as it is, and no other sink's: the configuration sees to both.
+            let file = &settings.name;
             let cursor_file = dir.join(format!("{file}.cursor"));
             let cursor = load_cursor(&cursor_file, &settings.name, &reader)?;
             let kind = match settings.kind {
@@ -381,18 +373,4 @@ fn append_line(path: &Path, line: &str) -> Result<()> {
         .and_then(|()| file.sync_all())
         .map_err(io_error("write", path))?;
     path.parent().map_or(Ok(()), sync_dir)
-}
-
-/// The sink's name as a file's: other characters than letters, digits, `.`, `_` and `-` become their code.
-fn file_name(name: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    name.chars()
-        .map(|c| {
-            if safe(c) {
-                c.to_string()
-            } else {
-                format!("%{:x}", c as u32)
-            }
-        })
-        .collect()
 }

@@ -24,6 +24,14 @@ impl IncidentStatus {
             IncidentStatus::Dissolved => "dissolved",
         }
     }
+
+    /// Reads what `text` gives.
+    pub fn parse(text: &str) -> Option<IncidentStatus> {
+        use IncidentStatus::{Dissolved, Merged, Open};
+        [Open, Merged, Dissolved]
+            .into_iter()
+            .find(|status| status.text() == text)
+    }
 }
 
 /// One revision of an incident.

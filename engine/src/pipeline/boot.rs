@@ -22,12 +22,12 @@ use crate::config::Settings;
 use crate::correlate::Correlator;
 use crate::detect::Detectors;
 use crate::forward::{Forwarder, Journal};
-use crate::model::{EventBatch, Incident, Micros, time, time::to_rfc3339};
+use crate::model::{EventBatch, Incident, IncidentStatus, Micros, Severity, time, time::to_rfc3339};
 use crate::normalize::Normalizer;
 use crate::query::{self, QueryError};
 use crate::search::Index;
 use crate::source::{self, Progress};
-use crate::store::{self, Store, Table, Views};
+use crate::store::{self, Store, StoreError, Table, Views};
 
 /// Ids of events older than this before the newest are not looked for among new ones after a restart: producers repeat what they
 /// sent minutes ago, not days.
@@ -156,19 +156,27 @@ async fn remember_incidents(
     journal: &mut Journal,
 ) -> Result<HashMap<String, u32>, PipelineError> {
     let mut newest = HashMap::new();
-    let mut batches = stream(session, "SELECT incident_id, revision, content_id FROM incidents").await?;
+    let sql = "SELECT incident_id, content_id, status, severity, revision FROM incidents";
+    let mut batches = stream(session, sql).await?;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(QueryError::from)?;
-        let (ids, contents) = (
-            cast(batch.column(0), &DataType::Utf8View)?,
-            cast(batch.column(2), &DataType::Utf8View)?,
-        );
-        let (ids, contents) = (ids.as_string_view(), contents.as_string_view());
-        let revisions = batch.column(1).as_primitive::<Int64Type>();
+        let texts = |column: usize| cast(batch.column(column), &DataType::Utf8View);
+        let (ids, contents, statuses, severities) = (texts(0)?, texts(1)?, texts(2)?, texts(3)?);
+        let text = |column: &ArrayRef, row| column.as_string_view().value(row).to_owned();
+        let revisions = batch.column(4).as_primitive::<Int64Type>();
         for row in 0..batch.num_rows() {
+            let (id, status, severity) = (text(&ids, row), text(&statuses, row), text(&severities, row));
             let revision = u32::try_from(revisions.value(row)).unwrap_or(u32::MAX);
-            journal.remember(ids.value(row), revision, contents.value(row));
-            newest.insert(ids.value(row).to_owned(), revision);
+            let (Some(status), Ok(severity)) = (IncidentStatus::parse(&status), severity.parse::<Severity>()) else {
+                return Err(PipelineError::Store(StoreError::Rows {
+                    table: Table::IncidentRevisions,
+                    reason: format!(
+                        "incident {id} has status `{status}` and severity `{severity}`, which this version does not know"
+                    ),
+                }));
+            };
+            journal.remember(&id, revision, &text(&contents, row), status, severity);
+            newest.insert(id, revision);
         }
     }
     Ok(newest)

@@ -21,6 +21,8 @@ pub struct Durable {
     pub offsets: Offsets,
     pub journal_position: u64,
     pub seconds: f64,
+    /// Of Parquet.
+    pub bytes: u64,
 }
 
 /// The background task's two ends.
@@ -41,11 +43,12 @@ impl Committer {
                 let result = store.commit(data).await;
                 let failed = result.is_err();
                 let seconds = began.elapsed().as_secs_f64();
-                let _ = answers.send(result.map(|()| Durable {
+                let _ = answers.send(result.map(|bytes| Durable {
                     epoch,
                     offsets,
                     journal_position,
                     seconds,
+                    bytes,
                 }));
                 if failed {
                     break;

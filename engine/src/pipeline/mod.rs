@@ -4,6 +4,7 @@
 mod boot;
 mod commit;
 mod epoch;
+mod growth;
 mod report;
 mod run;
 mod servers;
@@ -66,7 +67,7 @@ pub struct Status {
     /// Bytes of the records.
     pub bytes: u64,
     pub detections: u64,
-    /// Newest state of the incidents that this run touched, by status.
+    /// Incidents that the data directory holds, by the status of their newest revision.
     pub incidents: BTreeMap<&'static str, u64>,
     /// The newest durable epoch.
     pub epoch: u64,
@@ -74,6 +75,8 @@ pub struct Status {
     pub seconds: StageSeconds,
     /// Every input is read to its present end, and nothing waits for a watermark.
     pub caught_up: bool,
+    /// What this run should have read and could not: files, and why.
+    pub missing: Vec<String>,
 }
 
 /// Seconds spent per stage. Writing happens beside the others.

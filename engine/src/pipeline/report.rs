@@ -1,14 +1,21 @@
 //! What a run says of itself: health, metrics, rows of plugin_health.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use arrow::array::{AsArray, StringViewArray};
 
 use super::boot::now;
 use super::run::Engine;
 use crate::detect::{self, PluginStatus};
-use crate::model::{Detection, Micros, RawBatch, time};
+use crate::model::{Detection, EventBatch, Micros, RawBatch, time};
 use crate::normalize::Normalized;
-use crate::serve::{Health, Part, SinkFigures, State};
+use crate::serve::{Health, Part, PluginFigures, STALE_AFTER, SinkFigures, State};
+use crate::source::Harm;
 use crate::store::{self, Table};
+
+/// Under which relations that mappings state are counted: they come from no plugin.
+const MAPPING: &str = "mapping";
 
 /// How often health and gauges are brought up to date: well inside the time after which a silent run counts as failed.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,6 +28,9 @@ impl Engine {
         source.events.inc_by(decoded.events.rows() as u64);
         source.rejected.inc_by(decoded.rejected.len() as u64);
         source.duplicates.inc_by(decoded.duplicates);
+        source.future.inc_by(future_events(&decoded.events));
+        let mapping = self.parts.serve.state.metrics.plugin(MAPPING);
+        mapping.relations.inc_by(decoded.relations.len() as u64);
     }
 
     pub(super) fn count_detections(&self, detections: &[Detection]) {
@@ -49,12 +59,24 @@ impl Engine {
             };
             metrics.set_sink(&sink.name, figures);
         }
-        for (layer, watermark) in parts.times.by_layer() {
-            if watermark > Micros::MIN {
-                let lag = now().saturating_sub(watermark) as f64 / time::SECOND as f64;
-                metrics.set_watermark_lag(&layer, lag);
-            }
+        // A layer of which nothing is read at present is complete as far as anybody can know, and one whose inputs have yet to bring
+        // something is complete up to no time that could be named: neither lags.
+        let watermarks = parts.times.by_layer().into_iter();
+        let lag = |watermark: Micros| now().saturating_sub(watermark) as f64 / time::SECOND as f64;
+        let lags: BTreeMap<String, f64> = watermarks
+            .filter(|(_, watermark)| *watermark > Micros::MIN)
+            .map(|(layer, watermark)| (layer, lag(watermark)))
+            .collect();
+        metrics.set_watermark_lags(&lags);
+        let plugins = parts.detectors.health_now();
+        for health in &plugins {
+            metrics.set_plugin(&health.plugin, plugin_figures(health));
         }
+        let graph = parts.correlator.size();
+        metrics.graph_entities.set(graph.entities as i64);
+        metrics.graph_edges.set(graph.edges as i64);
+        metrics.graph_detections.set(graph.detections as i64);
+        metrics.graph_incidents.set(graph.incidents as i64);
         for (status, count) in &self.status.borrow().incidents {
             metrics.set_incidents(status, *count);
         }
@@ -69,9 +91,13 @@ impl Engine {
         metrics.tail_rows.set(tail as i64);
         parts.serve.state.report(Health {
             epoch: Some(self.status.borrow().epoch),
-            store: State::Ok,
+            store: self.store_part(),
             sources: self.source_parts(),
-            plugins: parts.detectors.health_now().iter().map(plugin_part).collect(),
+            plugins: plugins
+                .iter()
+                .map(plugin_part)
+                .chain(parts.detectors.problems().iter().map(refused_part))
+                .collect(),
             sinks: sinks
                 .into_iter()
                 .map(|sink| Part {
@@ -87,14 +113,37 @@ impl Engine {
         });
     }
 
+    /// An epoch that cannot be written ends the run; one that takes very long shows here.
+    fn store_part(&self) -> Part {
+        let waiting = self.in_flight.front().map(|sealed| sealed.elapsed());
+        let (status, detail) = match waiting {
+            Some(waiting) if waiting > STALE_AFTER => (
+                State::Failed,
+                format!("an epoch has been waiting for the disk for {} s", waiting.as_secs()),
+            ),
+            _ => (State::Ok, String::new()),
+        };
+        Part {
+            name: "store".to_owned(),
+            status,
+            detail,
+        }
+    }
+
     fn source_parts(&self) -> Vec<Part> {
         let part = |source: &crate::config::SourceSettings| {
-            let trouble = self.troubles.get(source.name.as_str()).cloned();
-            let status = if trouble.is_some() { State::Degraded } else { State::Ok };
+            let name = source.name.as_str();
+            let missing = self.missing.get(name).and_then(|missing| missing.split_first());
+            let (status, detail) = match (self.troubles.get(name), missing) {
+                (Some((Harm::Total, message)), _) => (State::Failed, message.clone()),
+                (Some((_, message)), _) | (None, Some((message, []))) => (State::Degraded, message.clone()),
+                (None, Some((message, more))) => (State::Degraded, format!("{message} (and {} more)", more.len())),
+                (None, None) => (State::Ok, String::new()),
+            };
             Part {
-                name: source.name.clone(),
+                name: name.to_owned(),
                 status,
-                detail: trouble.unwrap_or_default(),
+                detail,
             }
         };
         self.parts.settings.sources.iter().map(part).collect()
@@ -132,6 +181,16 @@ fn plugin_part(health: &detect::PluginHealth) -> Part {
     }
 }
 
+/// A file that could not be used as a plugin.
+fn refused_part(problem: &detect::PluginProblem) -> Part {
+    let name = problem.path.file_name().unwrap_or(problem.path.as_os_str());
+    Part {
+        name: name.to_string_lossy().into_owned(),
+        status: State::Degraded,
+        detail: problem.reason.clone(),
+    }
+}
+
 fn health_row(health: detect::PluginHealth) -> store::PluginHealth {
     store::PluginHealth {
         plugin: health.plugin,
@@ -145,5 +204,34 @@ fn health_row(health: detect::PluginHealth) -> store::PluginHealth {
         detections: health.counters.detections,
         relations: health.counters.relations,
         traps: health.counters.failures,
+        rows_skipped: health.counters.rows_skipped,
+        rows_unseen: health.counters.rows_unseen,
+        rows_late: health.counters.rows_late,
+        rows_early: health.counters.rows_early,
+        states_lost: health.counters.states_lost,
+        log_dropped: health.counters.log_dropped,
     }
+}
+
+fn plugin_figures(health: &detect::PluginHealth) -> PluginFigures {
+    PluginFigures {
+        relations: health.counters.relations,
+        traps: health.counters.failures,
+        rows_late: health.counters.rows_late,
+        rows_early: health.counters.rows_early,
+        rows_unseen: health.counters.rows_unseen,
+        rows_skipped: health.counters.rows_skipped,
+        states_lost: health.counters.states_lost,
+        log_dropped: health.counters.log_dropped,
+    }
+}
+
+/// How many of the events say of themselves that their time is in the future. Flags are rare: most batches have none.
+fn future_events(events: &EventBatch) -> u64 {
+    let flags = events.batch().column_by_name("flags");
+    let Some(flags) = flags.and_then(|flags| flags.as_list_opt::<i32>()) else {
+        return 0;
+    };
+    let texts: &StringViewArray = flags.values().as_string_view();
+    texts.iter().filter(|text| *text == Some("future_time")).count() as u64
 }

@@ -1,7 +1,7 @@
 //! The loop: what sources deliver goes through the stages; on a beat, incidents are journaled and readers see the newest rows;
 //! when an epoch is due it is sealed and made durable in the background.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::boot::{WATERMARK, now};
 use super::commit::{Committer, Durable, Sealed};
 use super::epoch::EpochRows;
+use super::growth::Growth;
 use super::report::REPORT_INTERVAL;
 use super::servers::Servers;
 use super::watermark::InputTimes;
@@ -20,10 +21,10 @@ use crate::config::Settings;
 use crate::correlate::Correlator;
 use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Watermarks};
 use crate::forward::{Forwarder, Journal};
-use crate::model::{Incident, Micros, Offsets, RawBatch};
+use crate::model::{Micros, Offsets, RawBatch};
 use crate::normalize::Normalizer;
 use crate::search::{Index, Searcher};
-use crate::source::{Progress, SourceEvent, Sources};
+use crate::source::{Harm, Progress, SourceEvent, Sources};
 use crate::store::{self, EpochData, Views};
 
 /// How often incidents are journaled and new rows become visible: well under the second in which an event must be queryable.
@@ -60,14 +61,15 @@ pub struct Parts {
 pub struct Engine {
     pub(super) parts: Parts,
     pub(super) status: watch::Sender<Status>,
-    /// Per source, what kept it from reading since its last batch.
-    pub(super) troubles: HashMap<Arc<str>, String>,
-    /// Newest status of each incident that this run touched.
-    incidents: HashMap<String, &'static str>,
+    /// Per source, what keeps it from reading.
+    pub(super) troubles: HashMap<Arc<str>, (Harm, String)>,
+    /// Per source, what it could not read and will not, each with its reason; at most one for each of its files.
+    pub(super) missing: BTreeMap<Arc<str>, Vec<String>>,
+    growth: Growth,
     /// Sources that have not finished.
     running: usize,
-    /// Epochs handed to the committer that it has not answered for.
-    in_flight: usize,
+    /// When the epochs were sealed that the committer has not answered for.
+    pub(super) in_flight: VecDeque<Instant>,
     /// Up to where the correlator let go, when that moved since the last epoch.
     expired_at: Option<Micros>,
     /// Detectors or the correlator may have something new to say.
@@ -79,15 +81,17 @@ impl Engine {
         let running = parts.settings.sources.len();
         let status = watch::Sender::new(Status {
             epoch: parts.recovered_epoch,
+            incidents: parts.journal.by_status().clone(),
             ..Status::default()
         });
         Engine {
             parts,
             status,
             troubles: HashMap::new(),
-            incidents: HashMap::new(),
+            missing: BTreeMap::new(),
+            growth: Growth::default(),
             running,
-            in_flight: 0,
+            in_flight: VecDeque::new(),
             expired_at: None,
             moved: false,
         }
@@ -169,6 +173,7 @@ impl Engine {
             }
             SourceEvent::Ended(input) => {
                 self.parts.times.ended(&input);
+                self.parts.progress.ended(&input);
                 block_in_place(|| self.advance())?;
             }
             SourceEvent::Revoking { source, done, .. } => {
@@ -178,9 +183,16 @@ impl Engine {
                 self.settle().await?;
                 let _ = done.send(());
             }
-            SourceEvent::Trouble { source, message } => {
+            SourceEvent::Forgotten(input) => {
+                self.parts.offsets.remove(&input);
+            }
+            SourceEvent::Trouble { source, message, harm } => {
                 tracing::warn!(%source, "{message}");
-                self.troubles.insert(source, message);
+                if harm == Harm::Lasting {
+                    self.missing.entry(source).or_default().push(message);
+                } else if self.troubles.get(&source).is_none_or(|(held, _)| *held <= harm) {
+                    self.troubles.insert(source, (harm, message));
+                }
             }
             SourceEvent::Recovered { source, message } => {
                 tracing::info!(%source, "{message}");
@@ -212,7 +224,14 @@ impl Engine {
         let began = Instant::now();
         let found = parts.detectors.detect(&decoded.events);
         let detect = began.elapsed();
-        self.troubles.remove(&raw.source);
+        // Records that were on their way when everything stopped say nothing about what comes.
+        if self
+            .troubles
+            .get(&raw.source)
+            .is_some_and(|(harm, _)| *harm == Harm::Partial)
+        {
+            self.troubles.remove(&raw.source);
+        }
         self.count_batch(raw, &decoded);
         self.status.send_modify(|status| {
             status.records += decoded.records;
@@ -255,38 +274,38 @@ impl Engine {
 
     /// Journals what changed, shows readers the newest rows, and seals the epoch when it is due.
     async fn beat(&mut self) -> Result<(), PipelineError> {
-        block_in_place(|| self.publish())?;
-        let storage = &self.parts.settings.storage;
-        if self.parts.epoch.is_due(storage.flush_interval, storage.flush_bytes) {
-            self.seal().await?;
-        }
         let caught_up = self.parts.times.quiet() && self.parts.events.is_empty();
+        let storage = &self.parts.settings.storage;
+        match self.parts.epoch.is_due(storage.flush_interval, storage.flush_bytes) {
+            true => self.seal().await?,
+            false => block_in_place(|| self.publish(caught_up))?,
+        }
         self.status
             .send_if_modified(|status| std::mem::replace(&mut status.caught_up, caught_up) != caught_up);
         Ok(())
     }
 
-    fn publish(&mut self) -> Result<(), PipelineError> {
+    /// `all`: incidents that have only grown are journaled too.
+    fn publish(&mut self, all: bool) -> Result<(), PipelineError> {
         let parts = &mut self.parts;
         let began = Instant::now();
-        let mut correlate = Duration::ZERO;
-        if std::mem::take(&mut self.moved) {
-            let changes = parts.correlator.changes();
-            correlate = began.elapsed();
-            if !changes.is_empty() {
-                let fresh = parts.journal.append(changes)?;
-                parts.epoch.add_incidents(&fresh, now())?;
-                parts.index.apply(&fresh)?;
-                parts.index.commit(parts.epoch.number.saturating_sub(1))?;
-                parts.serve.state.metrics.revisions.inc_by(fresh.len() as u64);
-                count(&mut self.incidents, &fresh);
-                let by_status = by_status(&self.incidents);
-                self.status.send_modify(|status| status.incidents = by_status);
-            }
-            if let Some(watermark) = parts.times.overall() {
-                parts.correlator.expire(watermark);
-                self.expired_at = Some(watermark);
-            }
+        let moved = std::mem::take(&mut self.moved);
+        let changes = if moved { parts.correlator.changes() } else { Vec::new() };
+        let correlate = began.elapsed();
+        let standing = |id: &str| parts.journal.standing(id);
+        let due = self.growth.due(changes, standing, all, began.into_std());
+        if !due.is_empty() {
+            let fresh = parts.journal.append(due)?;
+            parts.epoch.add_incidents(&fresh, now())?;
+            parts.index.apply(&fresh)?;
+            parts.index.commit(parts.epoch.number.saturating_sub(1))?;
+            parts.serve.state.metrics.revisions.inc_by(fresh.len() as u64);
+            let by_status = parts.journal.by_status().clone();
+            self.status.send_modify(|status| status.incidents = by_status);
+        }
+        if moved && let Some(watermark) = parts.times.overall() {
+            parts.correlator.expire(watermark);
+            self.expired_at = Some(watermark);
         }
         self.tell_plugin_health(false)?;
         let parts = &mut self.parts;
@@ -302,8 +321,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Hands the epoch to the committer and begins the next one.
+    /// Hands the epoch to the committer, with its incidents as they are now, and begins the next one.
     async fn seal(&mut self) -> Result<(), PipelineError> {
+        block_in_place(|| self.publish(true))?;
         if self.parts.epoch.is_empty() {
             return Ok(());
         }
@@ -330,7 +350,7 @@ impl Engine {
                 journal_position: parts.journal.position(),
             })
         })?;
-        self.in_flight += 1;
+        self.in_flight.push_back(Instant::now());
         if self.parts.committer.sealed.send(sealed).await.is_err() {
             // It ends only after it has told why.
             self.settle().await?;
@@ -341,7 +361,7 @@ impl Engine {
 
     /// Waits until every sealed epoch is durable.
     async fn settle(&mut self) -> Result<(), PipelineError> {
-        while self.in_flight > 0 {
+        while !self.in_flight.is_empty() {
             let durable = self.parts.committer.durable.recv().await;
             self.became_durable(durable)?;
         }
@@ -354,12 +374,14 @@ impl Engine {
             offsets,
             journal_position,
             seconds,
+            bytes,
         } = durable.ok_or_else(|| PipelineError::Stopped("the committer".into()))??;
-        self.in_flight -= 1;
+        self.in_flight.pop_front();
         tracing::debug!(epoch, seconds, "epoch durable");
         let metrics = &self.parts.serve.state.metrics;
         metrics.epochs.inc();
         metrics.epoch_seconds.observe(seconds);
+        metrics.stored_bytes.inc_by(bytes);
         self.parts.sources.committed(&offsets);
         self.parts.journal.committed(journal_position)?;
         self.status.send_modify(|status| {
@@ -376,7 +398,7 @@ impl Engine {
             let found = self.parts.detectors.advance(&Watermarks(BTreeMap::new()));
             self.found(found)?;
         }
-        block_in_place(|| self.publish())?;
+        block_in_place(|| self.publish(true))?;
         self.tell_plugin_health(true)?;
         self.seal().await?;
         self.settle().await?;
@@ -390,8 +412,16 @@ impl Engine {
             .map(|health| health.counters.time_us)
             .sum();
         let guest = guest as f64 / 1e6;
+        let missing = |(source, messages): (&Arc<str>, &Vec<String>)| -> Vec<String> {
+            messages
+                .iter()
+                .map(|message| format!("source {source}: {message}"))
+                .collect()
+        };
+        let missing = self.missing.iter().flat_map(missing).collect();
         self.status.send_modify(|status| {
             status.caught_up = true;
+            status.missing = missing;
             status.seconds.guest = guest;
             status.seconds.detect = (status.seconds.detect - guest).max(0.0);
         });
@@ -414,18 +444,4 @@ impl Engine {
 async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     // The sender going away means the same: nobody is left to say it.
     let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-fn count(incidents: &mut HashMap<String, &'static str>, fresh: &[Incident]) {
-    for incident in fresh {
-        incidents.insert(incident.incident_id.clone(), incident.status.text());
-    }
-}
-
-fn by_status(incidents: &HashMap<String, &'static str>) -> BTreeMap<&'static str, u64> {
-    let mut by_status = BTreeMap::new();
-    for status in incidents.values() {
-        *by_status.entry(*status).or_insert(0) += 1;
-    }
-    by_status
 }

@@ -12,14 +12,14 @@ pub const STALE_AFTER: Duration = Duration::from_secs(30);
 pub enum State {
     #[default]
     Ok,
-    /// Works, with something to look at: a receiver is down, a plugin is quarantined.
+    /// Works, with something to look at: a receiver is down, a plugin is quarantined, a file cannot be read.
     Degraded,
-    /// Does not do its work: a source cannot be read, an epoch cannot be written.
+    /// Does not do its work: nothing of a source can be read, an epoch does not become durable.
     Failed,
 }
 
-/// A source, a plugin or a sink.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A source, a plugin, a sink or the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Part {
     pub name: String,
     pub status: State,
@@ -33,7 +33,7 @@ pub struct Part {
 pub struct Health {
     /// The newest durable epoch.
     pub epoch: Option<u64>,
-    pub store: State,
+    pub store: Part,
     pub sources: Vec<Part>,
     pub plugins: Vec<Part>,
     pub sinks: Vec<Part>,
@@ -44,7 +44,7 @@ impl Health {
     pub fn overall(&self) -> State {
         let worst = |parts: &[Part]| parts.iter().map(|part| part.status).max().unwrap_or_default();
         let side = worst(&self.plugins).max(worst(&self.sinks)).min(State::Degraded);
-        self.store.max(worst(&self.sources)).max(side)
+        self.store.status.max(worst(&self.sources)).max(side)
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
         );
         assert_eq!(
             Health {
-                store: State::Failed,
+                store: part(State::Failed),
                 ..Health::default()
             }
             .overall(),

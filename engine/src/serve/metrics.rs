@@ -3,7 +3,7 @@
 //! Label values come from the configuration (sources, plugins, sinks), from the mappings (layers) and from fixed lists (statuses, reasons), never
 //! from telemetry, so an attacker cannot make series. A guard bounds them all the same: see [`LABELS_MAX`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -54,8 +54,6 @@ pub struct SourceMetrics {
     pub events: Counter,
     pub rejected: Counter,
     pub duplicates: Counter,
-    /// Events later than their input's reorder bound.
-    pub late: Counter,
     /// Events whose time is more than ten minutes ahead of their arrival.
     pub future: Counter,
 }
@@ -65,7 +63,26 @@ pub struct SourceMetrics {
 pub struct PluginMetrics {
     pub detections: Counter,
     pub relations: Counter,
-    pub traps: Counter,
+}
+
+/// What befell a plugin: absolute figures since the start of the process, as the detectors keep them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginFigures {
+    pub relations: u64,
+    /// Batches that it failed on: trap, time, memory, error, invalid output.
+    pub traps: u64,
+    /// Rows that came later than the watermark.
+    pub rows_late: u64,
+    /// Rows that it saw before the watermark had passed them, because too many waited.
+    pub rows_early: u64,
+    /// Rows that passed while it was quarantined.
+    pub rows_unseen: u64,
+    /// Rows that it could not be shown without failing.
+    pub rows_skipped: u64,
+    /// Shards that began empty because their saved state could not be restored.
+    pub states_lost: u64,
+    /// Lines beyond its allowance of log.
+    pub log_dropped: u64,
 }
 
 /// How a sink stands: absolute figures, as the forwarder keeps them.
@@ -94,11 +111,16 @@ pub struct Metrics {
     events: BySource,
     rejected: BySource,
     duplicates: BySource,
-    late: BySource,
     future: BySource,
     detections: ByPlugin,
     relations: ByPlugin,
     traps: ByPlugin,
+    rows_late: ByPlugin,
+    rows_early: ByPlugin,
+    rows_unseen: ByPlugin,
+    rows_skipped: ByPlugin,
+    states_lost: ByPlugin,
+    log_dropped: ByPlugin,
     incidents: Family<StatusLabel, Gauge>,
     watermark_lag: Family<LayerLabel, Gauge<f64, AtomicU64>>,
     forward_delivered: BySink,
@@ -115,6 +137,10 @@ pub struct Metrics {
     pub stored_bytes: Counter,
     /// Rows that can be queried but are not in a durable epoch yet.
     pub tail_rows: Gauge,
+    pub graph_entities: Gauge,
+    pub graph_edges: Gauge,
+    pub graph_detections: Gauge,
+    pub graph_incidents: Gauge,
 }
 
 impl Default for Metrics {
@@ -136,11 +162,16 @@ impl Metrics {
             events: Family::default(),
             rejected: Family::default(),
             duplicates: Family::default(),
-            late: Family::default(),
             future: Family::default(),
             detections: Family::default(),
             relations: Family::default(),
             traps: Family::default(),
+            rows_late: Family::default(),
+            rows_early: Family::default(),
+            rows_unseen: Family::default(),
+            rows_skipped: Family::default(),
+            states_lost: Family::default(),
+            log_dropped: Family::default(),
             incidents: Family::default(),
             watermark_lag: Family::default(),
             forward_delivered: Family::default(),
@@ -152,6 +183,10 @@ impl Metrics {
             epoch_seconds: Histogram::new(EPOCH_SECONDS),
             stored_bytes: Counter::default(),
             tail_rows: Gauge::default(),
+            graph_entities: Gauge::default(),
+            graph_edges: Gauge::default(),
+            graph_detections: Gauge::default(),
+            graph_incidents: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -166,18 +201,35 @@ impl Metrics {
         registry.register("rejected", "Records that could not be decoded", self.rejected.clone());
         registry.register("duplicates", "Records seen before", self.duplicates.clone());
         registry.register(
-            "late_events",
-            "Events later than their input's reorder bound",
-            self.late.clone(),
-        );
-        registry.register(
             "future_events",
             "Events dated ahead of their arrival",
             self.future.clone(),
         );
         registry.register("detections", "Detections by plugin", self.detections.clone());
         registry.register("relations", "Relations by plugin", self.relations.clone());
-        registry.register("plugin_traps", "Calls of a plugin that trapped", self.traps.clone());
+        for (name, help, family) in [
+            ("plugin_traps", "Batches that a plugin failed on", &self.traps),
+            ("plugin_rows_late", "Rows later than the watermark", &self.rows_late),
+            ("plugin_rows_early", "Rows shown before the watermark", &self.rows_early),
+            (
+                "plugin_rows_unseen",
+                "Rows that passed in quarantine",
+                &self.rows_unseen,
+            ),
+            (
+                "plugin_rows_skipped",
+                "Rows that cannot be digested",
+                &self.rows_skipped,
+            ),
+            ("plugin_states_lost", "Saved states not restored", &self.states_lost),
+            (
+                "plugin_log_dropped",
+                "Log lines beyond the allowance",
+                &self.log_dropped,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
         registry.register("incidents", "Incidents by status", self.incidents.clone());
         registry.register(
             "incident_revisions",
@@ -186,7 +238,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "watermark_lag",
-            "How far event time is behind the clock",
+            "How far the event time that is complete is behind the clock",
             Unit::Seconds,
             self.watermark_lag.clone(),
         );
@@ -203,6 +255,18 @@ impl Metrics {
             Unit::Bytes,
             self.stored_bytes.clone(),
         );
+        for (name, help, gauge) in [
+            ("graph_entities", "Entities in memory", &self.graph_entities),
+            ("graph_edges", "Relations and roles between them", &self.graph_edges),
+            ("graph_detections", "Detections in memory", &self.graph_detections),
+            (
+                "graph_incidents",
+                "Incidents that can still change",
+                &self.graph_incidents,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         registry.register("tail_rows", "Rows not in a durable epoch yet", self.tail_rows.clone());
         registry.register("forward_delivered", "Alerts delivered", self.forward_delivered.clone());
         registry.register(
@@ -234,7 +298,6 @@ impl Metrics {
             events: self.events.get_or_create_owned(&label),
             rejected: self.rejected.get_or_create_owned(&label),
             duplicates: self.duplicates.get_or_create_owned(&label),
-            late: self.late.get_or_create_owned(&label),
             future: self.future.get_or_create_owned(&label),
         }
     }
@@ -247,7 +310,25 @@ impl Metrics {
         PluginMetrics {
             detections: self.detections.get_or_create_owned(&label),
             relations: self.relations.get_or_create_owned(&label),
-            traps: self.traps.get_or_create_owned(&label),
+        }
+    }
+
+    /// Shows a plugin's absolute figures. They start at 0 with the process, so the counters never run backwards.
+    pub fn set_plugin(&self, id: &str, figures: PluginFigures) {
+        let label = PluginLabel {
+            plugin: self.plugins.bounded(id),
+        };
+        for (family, value) in [
+            (&self.relations, figures.relations),
+            (&self.traps, figures.traps),
+            (&self.rows_late, figures.rows_late),
+            (&self.rows_early, figures.rows_early),
+            (&self.rows_unseen, figures.rows_unseen),
+            (&self.rows_skipped, figures.rows_skipped),
+            (&self.states_lost, figures.states_lost),
+            (&self.log_dropped, figures.log_dropped),
+        ] {
+            family.get_or_create(&label).inner().store(value, Ordering::Relaxed);
         }
     }
 
@@ -259,11 +340,19 @@ impl Metrics {
             .set(signed(count));
     }
 
-    pub fn set_watermark_lag(&self, layer: &str, seconds: f64) {
-        let label = LayerLabel {
-            layer: self.layers.bounded(layer),
+    /// Shows how far the layers' watermarks are behind the clock; a layer that has none at present is not shown.
+    pub fn set_watermark_lags(&self, seconds: &BTreeMap<String, f64>) {
+        let label = |layer: &str| LayerLabel {
+            layer: layer.to_owned(),
         };
-        self.watermark_lag.get_or_create(&label).set(seconds);
+        for (layer, seconds) in seconds {
+            self.watermark_lag
+                .get_or_create(&label(&self.layers.bounded(layer)))
+                .set(*seconds);
+        }
+        for layer in self.layers.all().iter().filter(|layer| !seconds.contains_key(*layer)) {
+            self.watermark_lag.remove(&label(layer));
+        }
     }
 
     /// Shows a sink's absolute figures. They start at 0 with the process, so the counters never run backwards.
@@ -300,6 +389,10 @@ fn signed(count: u64) -> i64 {
 struct Names(Mutex<BTreeSet<String>>);
 
 impl Names {
+    fn all(&self) -> BTreeSet<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// `name`, or `other` when it would be one too many.
     fn bounded(&self, name: &str) -> String {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 pub use health::{Health, Part, STALE_AFTER, State};
 pub use listener::{CONNECTIONS_MAX, SILENCE_MAX};
-pub use metrics::{LABELS_MAX, Metrics, PluginMetrics, SinkFigures, SourceMetrics};
+pub use metrics::{LABELS_MAX, Metrics, PluginFigures, PluginMetrics, SinkFigures, SourceMetrics};
 
 /// After the stop signal, requests under way get this long.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);

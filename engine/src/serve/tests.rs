@@ -76,7 +76,18 @@ async fn metrics_are_openmetrics_text() {
     state.metrics.plugin("prompt-injection").detections.inc();
     state.metrics.epoch_seconds.observe(0.2);
     state.metrics.set_incidents("open", 2);
-    state.metrics.set_watermark_lag("cloud", 1.5);
+    let lags = |layers: &[&str]| layers.iter().map(|layer| (layer.to_string(), 1.5)).collect();
+    state.metrics.set_watermark_lags(&lags(&["cloud", "gateway"]));
+    state.metrics.set_watermark_lags(&lags(&["cloud"]));
+    state.metrics.plugin("mapping").relations.inc_by(7);
+    state.metrics.set_plugin(
+        "prompt-injection",
+        PluginFigures {
+            traps: 2,
+            rows_late: 5,
+            ..PluginFigures::default()
+        },
+    );
     state.metrics.set_sink(
         "soar",
         SinkFigures {
@@ -95,6 +106,9 @@ async fn metrics_are_openmetrics_text() {
         "sentrail_records_total{source=\"cloud\\\"trail\"} 5",
         "sentrail_rejected_total{source=\"cloud\\\"trail\"} 1",
         "sentrail_detections_total{plugin=\"prompt-injection\"} 1",
+        "sentrail_relations_total{plugin=\"mapping\"} 7",
+        "sentrail_plugin_traps_total{plugin=\"prompt-injection\"} 2",
+        "sentrail_plugin_rows_late_total{plugin=\"prompt-injection\"} 5",
         "sentrail_incidents{status=\"open\"} 2",
         "sentrail_watermark_lag_seconds{layer=\"cloud\"} 1.5",
         "sentrail_forward_delivered_total{sink=\"soar\"} 3",
@@ -104,6 +118,7 @@ async fn metrics_are_openmetrics_text() {
     ] {
         assert!(body.lines().any(|found| found == line), "{line} is missing in\n{body}");
     }
+    assert!(!body.contains("gateway"), "a layer that nothing feeds has no lag");
     assert!(body.ends_with("# EOF\n"));
 }
 

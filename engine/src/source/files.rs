@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::outlet::{Outlet, Progress, Stopped};
 use super::reader::FileReader;
-use super::{SourceError, SourceEvent};
+use super::{Harm, SourceError, SourceEvent};
 use crate::model::{InputId, Offsets, RawBatch};
 
 /// Files open at once, well below the usual limit of 1,024 descriptors. The others wait, and hold the watermark meanwhile.
@@ -47,21 +47,51 @@ pub(super) fn name_of(path: &std::path::Path) -> Arc<str> {
     path.to_string_lossy().into()
 }
 
-/// The files a pattern matches, in the order of their names.
-pub(super) fn expand(source: &str, pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
+/// What a pattern matches.
+pub(super) struct Expanded {
+    /// In the order of their names.
+    pub files: Vec<PathBuf>,
+    /// Directories that could not be looked into, and why.
+    pub unlisted: Vec<String>,
+}
+
+pub(super) fn expand(source: &str, pattern: &str) -> Result<Expanded, SourceError> {
     let paths = glob::glob(pattern).map_err(|error| SourceError::Pattern {
         source_name: source.to_owned(),
         pattern: pattern.to_owned(),
         reason: error.to_string(),
     })?;
-    // A directory that cannot be listed has no files for us; `check` and an empty match say so.
-    let mut files: Vec<PathBuf> = paths.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+    let (mut files, mut unlisted) = (Vec::new(), Vec::new());
+    for path in paths {
+        match path {
+            Ok(path) if path.is_file() => files.push(path),
+            Ok(_) => {}
+            Err(error) => unlisted.push(format!(
+                "{}: cannot be listed, what is in it is missing: {}",
+                error.path().display(),
+                error.error()
+            )),
+        }
+    }
     files.sort();
-    Ok(files)
+    Ok(Expanded { files, unlisted })
 }
 
-/// Reads `files`, given per source, until all are at their ends; then every source has finished.
-pub(super) fn run(files: Vec<Vec<BoundedFile>>, outlet: &Outlet, progress: &Progress) -> Result<(), Stopped> {
+/// Reads `files`, given per source, until all are at their ends; then every source has finished. `unlisted` tells, with the name of its
+/// source, where files may be that were not found.
+pub(super) fn run(
+    files: Vec<Vec<BoundedFile>>,
+    unlisted: Vec<(Arc<str>, String)>,
+    outlet: &Outlet,
+    progress: &Progress,
+) -> Result<(), Stopped> {
+    for (source, message) in unlisted {
+        outlet.send(SourceEvent::Trouble {
+            source,
+            message,
+            harm: Harm::Lasting,
+        })?;
+    }
     for file in files.iter().flatten() {
         outlet.send(SourceEvent::Opened(file.input.clone(), Arc::clone(&file.source)))?;
     }
@@ -138,10 +168,7 @@ fn choose(open: &[BoundedFile], progress: &Progress, is_stalled: bool) -> Option
 fn read(file: &mut BoundedFile, outlet: &Outlet) -> Result<bool, Stopped> {
     if let Err(error) = file.reader.open() {
         let message = format!("{}: cannot be opened, what it holds is missing: {error}", file.name);
-        outlet.send(SourceEvent::Trouble {
-            source: Arc::clone(&file.source),
-            message,
-        })?;
+        missing(file, message, outlet)?;
         return Ok(true);
     }
     let chunk = file.reader.read(&file.name, true);
@@ -156,10 +183,15 @@ fn read(file: &mut BoundedFile, outlet: &Outlet) -> Result<bool, Stopped> {
     }
     if let Some(reason) = chunk.trouble {
         let message = format!("{}: {reason}; {} records were read", file.name, file.reader.records);
-        outlet.send(SourceEvent::Trouble {
-            source: Arc::clone(&file.source),
-            message,
-        })?;
+        missing(file, message, outlet)?;
     }
     Ok(chunk.at_end)
+}
+
+fn missing(file: &BoundedFile, message: String, outlet: &Outlet) -> Result<(), Stopped> {
+    outlet.send(SourceEvent::Trouble {
+        source: Arc::clone(&file.source),
+        message,
+        harm: Harm::Lasting,
+    })
 }

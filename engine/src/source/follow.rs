@@ -3,7 +3,7 @@
 //! A file is known by the fingerprint of its first bytes, so that it goes on under its new name after a rotation, also after one that
 //! happened while nothing ran.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::files::{OPEN_FILES_MAX, expand, name_of};
 use super::outlet::{Outlet, Stopped};
 use super::reader::{FileReader, Fingerprint};
-use super::{SourceEvent, offsets_of};
+use super::{Harm, SourceEvent, offsets_of};
 use crate::model::{InputId, InputOffset, Offsets, Payload, RawBatch};
 
 /// How often the files are looked at: a quarter of the freshness that is promised.
@@ -22,12 +22,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a rename the writer may still hold the old file for a moment: it counts as complete when it has been silent this long.
 const ROTATION_GRACE: Duration = Duration::from_millis(500);
+/// Longer than a disk or a share is unmounted for a repair. What comes back later is read from its beginning.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
 pub(super) struct Followed {
     source: Arc<str>,
     pattern: String,
-    /// Offsets of this source that no file has taken up yet.
-    resume: Offsets,
+    /// Offsets that no file has, of the last run and of files that went away, and since when: a file may come back.
+    resume: BTreeMap<InputId, (InputOffset, Instant)>,
     tails: Vec<Tail>,
     /// What was complained about already.
     told: HashSet<PathBuf>,
@@ -107,7 +109,10 @@ impl Followed {
         Followed {
             source: Arc::clone(source),
             pattern: pattern.to_owned(),
-            resume: offsets_of(source, resume),
+            resume: offsets_of(source, resume)
+                .into_iter()
+                .map(|(input, offset)| (input, (offset, Instant::now())))
+                .collect(),
             tails: Vec::new(),
             told: HashSet::new(),
         }
@@ -131,6 +136,9 @@ impl Followed {
                 is_busy |= self.read(index, outlet)?;
             }
             self.end_lost(outlet)?;
+            for input in self.forget(Instant::now()) {
+                outlet.send(SourceEvent::Forgotten(input))?;
+            }
             self.close_silent();
             if !is_busy {
                 std::thread::sleep(LOOK_INTERVAL / 5);
@@ -141,7 +149,9 @@ impl Followed {
     /// Finds new paths, and files that go on under another path.
     fn take_up(&mut self, outlet: &Outlet) -> Result<(), Stopped> {
         // The pattern was valid at the start.
-        let paths = expand(&self.source, &self.pattern).unwrap_or_default();
+        let paths = expand(&self.source, &self.pattern)
+            .map(|found| found.files)
+            .unwrap_or_default();
         let mut moved: Vec<(PathBuf, FileReader)> = Vec::new();
         for path in &paths {
             let known = self.tails.iter().position(|tail| tail.path == *path);
@@ -191,19 +201,36 @@ impl Followed {
     /// Where to go on in a file seen for the first time since the start: at its own offset, or at that of the path it had before.
     fn resume_of(&mut self, path: &Path) -> Option<InputOffset> {
         let own = InputId::file(&self.source, &name_of(path));
-        if let Some(offset) = self.resume.get(&own)
+        if let Some((offset, _)) = self.resume.get(&own)
             && print_of(offset).matches(path).unwrap_or(false)
         {
-            return self.resume.remove(&own);
+            return self.take(&own);
         }
         let prefix = format!("{}|", self.source);
-        let before = self.resume.iter().find(|(input, offset)| {
+        let before = self.resume.iter().find(|(input, (offset, _))| {
             let print = print_of(offset);
             let former = input.0.strip_prefix(&prefix).map(Path::new);
             continues(&print, path) && !former.is_some_and(|former| print.matches(former).unwrap_or(false))
         });
         let before = before.map(|(input, _)| input.clone())?;
-        self.resume.remove(&before)
+        self.take(&before)
+    }
+
+    fn take(&mut self, input: &InputId) -> Option<InputOffset> {
+        self.resume.remove(input).map(|(offset, _)| offset)
+    }
+
+    /// Lets go of the offsets that no file has taken up for long; gives the inputs that are there no more.
+    fn forget(&mut self, now: Instant) -> Vec<InputId> {
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= FORGET_AFTER;
+        let old = self.resume.iter().filter(|(_, (_, since))| is_old(*since));
+        let old: Vec<InputId> = old.map(|(input, _)| input.clone()).collect();
+        for input in &old {
+            self.resume.remove(input);
+        }
+        // A new file under the old name has an offset of its own by now.
+        let is_gone = |input: &InputId| !self.tails.iter().any(|tail| tail.input == *input);
+        old.into_iter().filter(is_gone).collect()
     }
 
     /// Hands on the next batch of one file; true when there may be more at once.
@@ -276,7 +303,9 @@ impl Followed {
                 index += 1;
             } else {
                 outlet.send(SourceEvent::Ended(tail.input.clone()))?;
-                self.tails.swap_remove(index);
+                let gone = self.tails.swap_remove(index);
+                self.told.remove(&gone.path);
+                self.resume.insert(gone.input, (gone.reader.offset(), Instant::now()));
             }
         }
         Ok(())
@@ -318,6 +347,7 @@ impl Followed {
         outlet.send(SourceEvent::Trouble {
             source: Arc::clone(&self.source),
             message,
+            harm: Harm::Partial,
         })
     }
 }
@@ -339,4 +369,25 @@ fn print_of(offset: &InputOffset) -> Fingerprint {
 /// Whether the file at `path` is the one the fingerprint was taken of; an empty beginning says nothing.
 fn continues(print: &Fingerprint, path: &Path) -> bool {
     print.head_bytes > 0 && print.matches(path).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_without_a_file_is_forgotten_after_a_while_unless_the_name_is_in_use() {
+        let source: Arc<str> = "s".into();
+        let offset = FileReader::new(PathBuf::new(), None).offset();
+        let ids = ["gone", "back"].map(|path| InputId::file(&source, path));
+        let resume = ids.iter().map(|id| (id.clone(), offset.clone())).collect();
+        let mut followed = Followed::new(&source, "*", &resume);
+        let reader = FileReader::new("back".into(), None);
+        followed.tails.push(Tail::new(&source, "back".into(), reader));
+        let now = Instant::now();
+        assert!(followed.forget(now + FORGET_AFTER / 2).is_empty());
+        assert_eq!(followed.resume.len(), 2);
+        assert_eq!(followed.forget(now + FORGET_AFTER), ids[..1]);
+        assert!(followed.resume.is_empty());
+    }
 }

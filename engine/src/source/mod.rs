@@ -50,14 +50,31 @@ pub enum SourceEvent {
         inputs: Vec<InputId>,
         done: SyncSender<()>,
     },
-    /// Something a person should know (broker unreachable, file vanished); reading goes on.
-    Trouble { source: Arc<str>, message: String },
+    /// A followed file has been gone for so long that it will not come back: its offset is of no more use.
+    Forgotten(InputId),
+    /// Something a person should know (broker unreachable, file unreadable); the source does not give up.
+    Trouble {
+        source: Arc<str>,
+        message: String,
+        harm: Harm,
+    },
     /// What the last trouble was about has passed.
     Recovered { source: Arc<str>, message: String },
     /// This source has read everything it will ever have; only bounded file sources do.
     Finished(Arc<str>),
     /// This source cannot go on.
     Failed { source: Arc<str>, error: SourceError },
+}
+
+/// What a trouble costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harm {
+    /// Part of the source cannot be read for now, or needs to be looked at. Over with the source's next records.
+    Partial,
+    /// Nothing can be read from the source until it has recovered.
+    Total,
+    /// What the message names is missing from this run for good.
+    Lasting,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +91,8 @@ pub enum SourceError {
         "source {source_name}: no file matches {pattern:?}; valid: a pattern with at least one match, or follow = true to wait for files"
     )]
     NoFiles { source_name: String, pattern: String },
+    #[error("source {source_name}: {message}")]
+    Unlisted { source_name: String, message: String },
     #[error("source {source_name}: Kafka settings are not valid: {reason}")]
     KafkaSettings { source_name: String, reason: String },
     #[error(
@@ -125,24 +144,21 @@ pub fn start(
         threads: Vec::new(),
         kafka: Vec::new(),
     };
-    let mut bounded = Vec::new();
+    let (mut bounded, mut unlisted) = (Vec::new(), Vec::new());
     for setting in settings {
         let name: Arc<str> = setting.name.as_str().into();
         match &setting.kind {
             SourceKind::File { glob, follow: false } => {
-                let paths = files::expand(&name, glob)?;
-                if paths.is_empty() {
+                let found = files::expand(&name, glob)?;
+                if found.files.is_empty() {
                     return Err(SourceError::NoFiles {
                         source_name: setting.name.clone(),
                         pattern: glob.clone(),
                     });
                 }
-                bounded.push(
-                    paths
-                        .into_iter()
-                        .map(|path| BoundedFile::new(&name, path, resume))
-                        .collect(),
-                );
+                let files = found.files.into_iter();
+                bounded.push(files.map(|path| BoundedFile::new(&name, path, resume)).collect());
+                unlisted.extend(found.unlisted.into_iter().map(|message| (Arc::clone(&name), message)));
             }
             SourceKind::File { glob, follow: true } => {
                 files::expand(&name, glob)?;
@@ -158,7 +174,7 @@ pub fn start(
         }
     }
     if !bounded.is_empty() {
-        sources.spawn("files", move || files::run(bounded, &outlet, &progress))?;
+        sources.spawn("files", move || files::run(bounded, unlisted, &outlet, &progress))?;
     }
     Ok((sources, receiver))
 }
@@ -225,7 +241,14 @@ impl Drop for Sources {
 pub async fn check(settings: &SourceSettings) -> Result<String, SourceError> {
     match &settings.kind {
         SourceKind::File { glob, follow } => {
-            let count = files::expand(&settings.name, glob)?.len();
+            let found = files::expand(&settings.name, glob)?;
+            if let Some(message) = found.unlisted.into_iter().next() {
+                return Err(SourceError::Unlisted {
+                    source_name: settings.name.clone(),
+                    message,
+                });
+            }
+            let count = found.files.len();
             if count == 0 && !follow {
                 return Err(SourceError::NoFiles {
                     source_name: settings.name.clone(),

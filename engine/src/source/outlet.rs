@@ -113,6 +113,11 @@ impl Progress {
         self.changed.notify_all();
     }
 
+    /// The input brings nothing more.
+    pub fn ended(&self, input: &InputId) {
+        self.lock().remove(input);
+    }
+
     pub(super) fn of(&self, input: &InputId) -> Decoded {
         self.lock().get(input).copied().unwrap_or_default()
     }

@@ -144,8 +144,8 @@ impl Store {
         self.newest.epoch
     }
 
-    /// Makes an epoch durable. When this fails the epoch may or may not exist, and the store takes no other: open it again to know.
-    pub async fn commit(&mut self, data: EpochData) -> Result<(), StoreError> {
+    /// Makes an epoch durable; gives the bytes of Parquet that it wrote. When this fails the epoch may or may not exist, and the store takes no other: open it again to know.
+    pub async fn commit(&mut self, data: EpochData) -> Result<u64, StoreError> {
         if let Some(epoch) = self.unsettled {
             return Err(StoreError::Unsettled {
                 epoch,
@@ -161,7 +161,8 @@ impl Store {
         self.unsettled = Some(data.epoch);
         self.write(data).await?;
         self.unsettled = None;
-        Ok(())
+        let files = self.newest.tables.values().flatten();
+        Ok(files.map(|file| u64::try_from(file.size).unwrap_or(0)).sum())
     }
 
     async fn write(&mut self, data: EpochData) -> Result<(), StoreError> {

@@ -131,6 +131,11 @@ fn number(name: &str) -> Field {
     Field::new(name, DataType::Int64, false)
 }
 
+/// Of a column that tables of an older version lack.
+fn maybe_number(name: &str) -> Field {
+    Field::new(name, DataType::Int64, true)
+}
+
 fn texts(name: &str) -> Field {
     Field::new(
         name,
@@ -257,5 +262,11 @@ static PLUGIN_HEALTH: LazyLock<SchemaRef> = LazyLock::new(|| {
         number("detections"),
         number("relations"),
         number("traps"),
+        maybe_number("rows_skipped"),
+        maybe_number("rows_unseen"),
+        maybe_number("rows_late"),
+        maybe_number("rows_early"),
+        maybe_number("states_lost"),
+        maybe_number("log_dropped"),
     ])
 });

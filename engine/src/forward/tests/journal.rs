@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[test]
@@ -44,8 +46,14 @@ fn the_greater_of_journal_and_tables_is_remembered() {
     let dir = TempDir::new().unwrap();
     let mut journal = Journal::open(dir.path()).unwrap();
     journal.append(vec![titled("a", "1"), titled("a", "2")]).unwrap();
-    journal.remember("a", 1, "older than what the journal knows");
-    journal.remember("c", 7, &titled("c", "1").content_id().to_string());
+    let (open, high) = (IncidentStatus::Open, Severity::High);
+    journal.remember("a", 1, "older than what the journal knows", open, high);
+    let content = titled("c", "1").content_id().to_string();
+    journal.remember("c", 7, &content, IncidentStatus::Merged, Severity::Low);
+    assert_eq!(journal.standing("a"), Some((open, high)));
+    assert_eq!(journal.standing("c"), Some((IncidentStatus::Merged, Severity::Low)));
+    assert_eq!(journal.standing("b"), None);
+    assert_eq!(*journal.by_status(), BTreeMap::from([("merged", 1), ("open", 1)]));
     assert!(
         journal
             .append(vec![titled("a", "2"), titled("c", "1")])
@@ -53,6 +61,7 @@ fn the_greater_of_journal_and_tables_is_remembered() {
             .is_empty()
     );
     assert_eq!(journal.append(vec![titled("c", "2")]).unwrap()[0].revision, 8);
+    assert_eq!(*journal.by_status(), BTreeMap::from([("merged", 0), ("open", 2)]));
     let unstored = journal.unstored(|id, revision| id == "a" && revision == 1).unwrap();
     assert_eq!(
         unstored
@@ -110,6 +119,34 @@ fn damage_before_the_newest_segment_is_refused() {
         .write_all(b"x")
         .unwrap();
     assert!(matches!(Journal::open(dir.path()), Err(ForwardError::Damaged { .. })));
+}
+
+/// What another version wrote is not an interrupted write: alerts in it may not have left yet.
+#[test]
+fn a_whole_record_that_cannot_be_read_is_refused_and_nothing_is_deleted() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    journal.append(vec![titled("a", "1")]).unwrap();
+    drop(journal);
+    let path = segment_path(dir.path(), 0);
+    let good = std::fs::read(&path).unwrap();
+    for (body, word) in [
+        ("{\"format\":2,\"incident\":\"b\"}", "format 2"),
+        ("{\"incident_id\":\"b\",\"revision\":1}", "does not say its format"),
+        ("{\"format\":1,\"incident_id\":\"b\",\"revision\":1}", "content_id"),
+    ] {
+        let bytes = [good.as_slice(), &frame(body.as_bytes())].concat();
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(dir.path()).unwrap_err();
+        assert!(
+            matches!(&error, ForwardError::Foreign { offset, .. } if *offset == good.len() as u64),
+            "{error}"
+        );
+        assert!(error.to_string().contains(word), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing was cut off");
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert_eq!(journaled(&Journal::open(dir.path()).unwrap()).len(), 1);
 }
 
 #[test]

@@ -23,7 +23,7 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("auto.offset.reset", "earliest"),
     // A member that was killed holds its partitions only this long.
     ("session.timeout.ms", "10000"),
-    // Fetched ahead per partition; the batches in the channel are the larger buffer.
+    // Fetched ahead, over all partitions; the batches in the channel are the larger buffer.
     ("queued.max.messages.kbytes", "8192"),
     ("fetch.queue.backoff.ms", "20"),
     // New topics and partitions are found this soon.
@@ -40,7 +40,7 @@ pub(super) fn client_config(settings: &KafkaSettings) -> ClientConfig {
         config.set(key, value);
     }
     for (key, value) in &settings.properties {
-        config.set(key, value);
+        config.set(key, value.reveal());
     }
     for (key, value) in FIXED {
         config.set(key, value);
@@ -50,6 +50,14 @@ pub(super) fn client_config(settings: &KafkaSettings) -> ClientConfig {
         .set("group.id", &settings.group);
     config.set_log_level(RDKafkaLogLevel::Warning);
     config
+}
+
+/// Why there is no client, without the setting's value, which may be a secret.
+pub(super) fn refusal(error: KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, reason, key, _) => format!("`{key}`: {reason}"),
+        other => other.to_string(),
+    }
 }
 
 /// One entry of a source's `topics`.
@@ -86,7 +94,7 @@ pub(in crate::source) fn check(source: &str, settings: &KafkaSettings) -> Result
             .create_with_context(Quiet)
             .map_err(|error| SourceError::KafkaSettings {
                 source_name: source.to_owned(),
-                reason: error.to_string(),
+                reason: refusal(error),
             })?;
     let metadata = consumer
         .fetch_metadata(None, CHECK_WAIT)

@@ -19,7 +19,7 @@ use super::client::log;
 use super::{BATCH_AGE_MAX, POLL_MAX};
 use crate::model::{InputId, InputOffset, Offsets, Payload, Position, RawBatch};
 use crate::source::outlet::{BATCH_BYTES_MAX, BATCH_PAYLOADS_MAX, Outlet, Stopped};
-use crate::source::{SourceEvent, offsets_of};
+use crate::source::{Harm, SourceEvent, offsets_of};
 
 /// How long the pipeline has to make revoked partitions durable; well below the five minutes a group waits for a member.
 const REVOKE_WAIT: Duration = Duration::from_secs(60);
@@ -42,6 +42,8 @@ pub(super) struct State {
     pub durable: BTreeMap<InputId, i64>,
     /// Troubles that were told and have not passed.
     pub told: Vec<RDKafkaErrorCode>,
+    /// What librdkafka said last of a single broker.
+    unreachable: String,
     /// Tells one assignment of a partition from the next.
     assignments: u64,
     pub whole: Whole,
@@ -228,9 +230,14 @@ impl Context {
     }
 
     pub(super) fn trouble(&self, message: String) -> Result<(), Stopped> {
+        self.tell(message, Harm::Partial)
+    }
+
+    fn tell(&self, message: String, harm: Harm) -> Result<(), Stopped> {
         self.outlet.send(SourceEvent::Trouble {
             source: Arc::clone(&self.source),
             message,
+            harm,
         })
     }
 
@@ -312,8 +319,12 @@ impl Context {
             drop(state);
             self.outlet.send(SourceEvent::Opened(input, Arc::clone(&self.source)))?;
         }
-        self.lock().whole = Whole::Unasked;
-        Ok(())
+        let was_in_trouble = {
+            let mut state = self.lock();
+            state.whole = Whole::Unasked;
+            !std::mem::take(&mut state.told).is_empty()
+        };
+        if was_in_trouble { self.recovered() } else { Ok(()) }
     }
 
     fn revoke(&self, client: &BaseConsumer<Context>, revoked: &TopicPartitionList) -> Result<(), Stopped> {
@@ -386,13 +397,26 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         // One connection of several, or an idle one: only all of them together are trouble.
-        let is_new = code != RDKafkaErrorCode::BrokerTransportFailure && self.lock().note(code);
+        let (is_new, unreachable) = {
+            let mut state = self.lock();
+            if code != RDKafkaErrorCode::AllBrokersDown {
+                state.unreachable = reason.to_owned();
+            }
+            let is_new = code != RDKafkaErrorCode::BrokerTransportFailure && state.note(code);
+            (is_new, state.unreachable.clone())
+        };
         if !is_new {
             tracing::debug!(source = %self.source, %error, "librdkafka: {reason}");
             return;
         }
+        let (why, harm) = match code {
+            // It says only how many there are.
+            RDKafkaErrorCode::AllBrokersDown => (format!("{reason}: {unreachable}"), Harm::Total),
+            RDKafkaErrorCode::GroupAuthorizationFailed => (reason.to_owned(), Harm::Total),
+            _ => (reason.to_owned(), Harm::Partial),
+        };
         // Stopped: nobody is left to be told.
-        let _ = self.trouble(format!("Kafka: {reason}; retried until it passes"));
+        let _ = self.tell(format!("Kafka: {why}; retried until it passes"), harm);
     }
 }
 

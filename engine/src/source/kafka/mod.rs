@@ -19,7 +19,7 @@ use super::outlet::{Offered, Outlet, Stopped};
 use super::{SourceError, SourceEvent};
 use crate::config::KafkaSettings;
 use crate::model::Offsets;
-use client::{Wanted, client_config};
+use client::{Wanted, client_config, refusal};
 use group::{Context, Partition, Whole, kafka_offsets};
 
 pub(super) use client::check;
@@ -55,7 +55,7 @@ impl Consumer {
         let context = Context::new(source, resume, outlet);
         let invalid = |error: KafkaError| SourceError::KafkaSettings {
             source_name: source.to_string(),
-            reason: error.to_string(),
+            reason: refusal(error),
         };
         let client: BaseConsumer<Context> = client_config(settings).create_with_context(context).map_err(invalid)?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();

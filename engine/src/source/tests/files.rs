@@ -130,6 +130,7 @@ fn corrupt_compressed_data_is_told_and_what_came_before_it_is_read() {
     for bytes in [&gz[..gz.len() / 2], &zst[..zst.len() / 2], &wrong_sum] {
         let seen = read_all(&dir.write("broken", bytes), &Offsets::new());
         assert!(seen.was_told("corrupt or breaks off"), "{:?}", seen.told);
+        assert!(seen.was_told("records were read (Lasting)"), "{:?}", seen.told);
         assert!(seen.was_told("finished s"));
         let whole = seen.payloads.iter().filter(|payload| !payload.truncated).count();
         assert!(seen.payloads.len() - whole <= 1, "only the last record is cut");
@@ -185,6 +186,23 @@ fn every_file_is_opened_before_any_is_read_and_more_files_than_handles_are_read(
     let mut texts = run.finish().texts();
     texts.sort_by_key(|text| (text.len(), text.clone()));
     assert_eq!(texts, expected(0..150));
+}
+
+#[test]
+fn a_bounded_file_that_cannot_be_opened_is_told_as_missing_and_the_others_are_read() {
+    let dir = Scratch::new();
+    for n in 0..40 {
+        dir.write(&format!("{n:02}"), lines(n..n + 1));
+    }
+    let run = Run::start(&[file_source("s", &dir.path("*"), false)], &Offsets::new());
+    // The reader waits with its notices, which are more than the channel holds, before it opens anything.
+    fs::remove_file(dir.path("39")).expect("removed");
+    let seen = run.finish();
+    assert_eq!(seen.payloads.len(), 39);
+    let told = seen.told.iter().find(|told| told.contains("cannot be opened"));
+    let told = told.expect("it is told");
+    assert!(told.contains("/39: ") && told.contains("(Lasting)"), "{told}");
+    assert!(seen.was_told("finished s"));
 }
 
 #[test]
@@ -309,6 +327,20 @@ fn a_followed_file_that_goes_away_ends_and_may_come_back() {
     dir.write("a.log", lines(2..4));
     run.until("the new file", |seen| seen.payloads.len() == 4);
     assert_eq!(run.stop().texts(), expected(0..4));
+}
+
+#[test]
+fn a_followed_file_that_comes_back_as_it_was_is_not_read_again() {
+    let dir = Scratch::new();
+    let path = dir.write("a.log", lines(0..2));
+    let mut run = Run::start(&[file_source("s", &path, true)], &Offsets::new());
+    run.until("the first lines", |seen| seen.payloads.len() == 2);
+    fs::rename(&path, dir.path("aside")).expect("renamed");
+    run.until("the end", |seen| seen.was_told("ended"));
+    fs::rename(dir.path("aside"), &path).expect("renamed");
+    append(&path, &lines(2..3));
+    run.until("the appended line", |seen| seen.payloads.len() == 3);
+    assert_eq!(run.stop().texts(), expected(0..3));
 }
 
 #[test]

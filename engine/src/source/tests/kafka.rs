@@ -16,7 +16,7 @@ fn kafka_source(brokers: &str, topics: &[&str], group: &str) -> SourceSettings {
             topics: topics.iter().map(|topic| topic.to_string()).collect(),
             group: group.into(),
             idle_timeout: Duration::from_millis(500),
-            properties: BTreeMap::from(properties.map(|(key, value)| (key.to_owned(), value.to_owned()))),
+            properties: BTreeMap::from(properties.map(|(key, value)| (key.to_owned(), value.into()))),
         }),
     )
 }
@@ -236,6 +236,14 @@ fn a_broker_that_goes_away_is_told_once_and_reading_goes_on_when_it_is_back() {
         1,
         "{troubles:?}"
     );
+    let down = troubles
+        .iter()
+        .find(|told| told.contains("down"))
+        .expect("counted above");
+    assert!(
+        down.ends_with("(Total)") && down.contains("127.0.0.1"),
+        "which and why: {down}"
+    );
 }
 
 #[test]
@@ -284,8 +292,11 @@ fn a_check_says_what_is_wrong() {
     assert!(matches!(nobody, SourceError::Unreachable { .. }), "{nobody}");
     let mut invalid = kafka_source(broker.brokers(), &["t"], "g");
     if let SourceKind::Kafka(kafka) = &mut invalid.kind {
-        kafka.properties.insert("no.such.key".into(), "1".into());
+        kafka.properties.insert("no.such.key".into(), "s3cret".into());
     }
     let refused = look(invalid).expect_err("no such property").to_string();
-    assert!(refused.contains("no.such.key"), "{refused}");
+    assert!(
+        refused.contains("no.such.key") && !refused.contains("s3cret"),
+        "{refused}"
+    );
 }

@@ -151,7 +151,10 @@ impl Run {
                 self.sources.committed(&self.seen.offsets);
                 done.send(()).expect("the source waits");
             }
-            SourceEvent::Trouble { source, message } => self.seen.told.push(format!("trouble {source}: {message}")),
+            SourceEvent::Forgotten(input) => self.seen.told.push(format!("forgotten {input}")),
+            SourceEvent::Trouble { source, message, harm } => {
+                self.seen.told.push(format!("trouble {source}: {message} ({harm:?})"));
+            }
             SourceEvent::Recovered { source, message } => self.seen.told.push(format!("recovered {source}: {message}")),
             SourceEvent::Finished(source) => self.seen.told.push(format!("finished {source}")),
             SourceEvent::Failed { source, error } => self.seen.told.push(format!("failed {source}: {error}")),

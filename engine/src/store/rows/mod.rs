@@ -24,7 +24,7 @@ pub struct PluginHealth {
     /// SHA-256 of the plugin's file, in hexadecimal digits.
     pub digest: String,
     pub time: Micros,
-    /// running, restarted or quarantined.
+    /// ok, quarantined or refused.
     pub status: String,
     pub reason: Option<String>,
     /// Counts since the engine started.
@@ -32,7 +32,14 @@ pub struct PluginHealth {
     pub rows: u64,
     pub detections: u64,
     pub relations: u64,
+    /// Batches that it failed on: trap, time, memory, error, invalid output.
     pub traps: u64,
+    pub rows_skipped: u64,
+    pub rows_unseen: u64,
+    pub rows_late: u64,
+    pub rows_early: u64,
+    pub states_lost: u64,
+    pub log_dropped: u64,
 }
 
 pub fn detections_to_batch(detections: &[Detection]) -> Result<RecordBatch, StoreError> {
@@ -207,6 +214,12 @@ pub fn plugin_health_to_batch(health: &[PluginHealth]) -> Result<RecordBatch, St
             counts(health.iter().map(|h| h.detections)),
             counts(health.iter().map(|h| h.relations)),
             counts(health.iter().map(|h| h.traps)),
+            counts(health.iter().map(|h| h.rows_skipped)),
+            counts(health.iter().map(|h| h.rows_unseen)),
+            counts(health.iter().map(|h| h.rows_late)),
+            counts(health.iter().map(|h| h.rows_early)),
+            counts(health.iter().map(|h| h.states_lost)),
+            counts(health.iter().map(|h| h.log_dropped)),
         ],
     )
 }
