@@ -12,7 +12,7 @@ use crate::model::{Severity, time};
 
 /// An epoch is small enough that little is read again after a crash and large enough that tables have few files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
-const FLUSH_BYTES: usize = 64 << 20;
+const FLUSH_BYTES: usize = 32 << 20;
 /// Longer than a broker's usual pauses, short enough that a quiet topic does not hold stateful detectors back for long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A detector that needs more keeps too much: the first-party ones stay under 8 MiB.

@@ -17,6 +17,8 @@ pub const HOPS_MAX: usize = 3;
 
 pub struct EntityNode {
     pub entity: Entity,
+    /// It is of a kind that links.
+    links: bool,
     /// Detections that name the entity, by (time, id).
     pub detections: BTreeSet<(Micros, Arc<str>)>,
     /// For an address: the identities that used it, per bucket of event time; each list stops growing past the maximum.
@@ -133,6 +135,7 @@ impl TenantGraph {
         }
         let node = EntityNode {
             entity: entity.clone(),
+            links: links(entity),
             detections: BTreeSet::new(),
             identities: BTreeMap::new(),
             shared: BTreeSet::new(),
@@ -358,7 +361,7 @@ impl TenantGraph {
     /// window before, counted in whole buckets.
     pub fn specific(&self, node: NodeIndex, time: Micros) -> bool {
         let held = &self.graph[node];
-        links(&held.entity) && !held.shared.contains(&bucket_of(time))
+        held.links && !held.shared.contains(&bucket_of(time))
     }
 
     /// The relations at `node`, in either direction, that overlap `span` and that links may lead over: both ends are specific when
