@@ -145,5 +145,7 @@ fn health_row(health: detect::PluginHealth) -> store::PluginHealth {
         detections: health.counters.detections,
         relations: health.counters.relations,
         traps: health.counters.failures,
+        retries: health.counters.retries,
+        keys_evicted: health.counters.keys_evicted,
     }
 }

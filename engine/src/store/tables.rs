@@ -131,6 +131,11 @@ fn number(name: &str) -> Field {
     Field::new(name, DataType::Int64, false)
 }
 
+/// For columns that tables of an earlier version lack.
+fn maybe_number(name: &str) -> Field {
+    Field::new(name, DataType::Int64, true)
+}
+
 fn texts(name: &str) -> Field {
     Field::new(
         name,
@@ -257,5 +262,7 @@ static PLUGIN_HEALTH: LazyLock<SchemaRef> = LazyLock::new(|| {
         number("detections"),
         number("relations"),
         number("traps"),
+        maybe_number("retries"),
+        maybe_number("keys_evicted"),
     ])
 });

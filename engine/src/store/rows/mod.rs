@@ -24,7 +24,7 @@ pub struct PluginHealth {
     /// SHA-256 of the plugin's file, in hexadecimal digits.
     pub digest: String,
     pub time: Micros,
-    /// running, restarted or quarantined.
+    /// ok, quarantined or refused.
     pub status: String,
     pub reason: Option<String>,
     /// Counts since the engine started.
@@ -33,6 +33,10 @@ pub struct PluginHealth {
     pub detections: u64,
     pub relations: u64,
     pub traps: u64,
+    /// How often it was tried again after a quarantine.
+    pub retries: u64,
+    /// Keys that it forgot before their time, to stay within a bound.
+    pub keys_evicted: u64,
 }
 
 pub fn detections_to_batch(detections: &[Detection]) -> Result<RecordBatch, StoreError> {
@@ -207,6 +211,8 @@ pub fn plugin_health_to_batch(health: &[PluginHealth]) -> Result<RecordBatch, St
             counts(health.iter().map(|h| h.detections)),
             counts(health.iter().map(|h| h.relations)),
             counts(health.iter().map(|h| h.traps)),
+            counts(health.iter().map(|h| h.retries)),
+            counts(health.iter().map(|h| h.keys_evicted)),
         ],
     )
 }
