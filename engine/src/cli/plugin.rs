@@ -179,14 +179,6 @@ fn text(found: &Inspection, settings: &PluginSettings) -> String {
             .to_owned(),
         ),
         ("limits", limits),
-        (
-            "settings",
-            if manifest.config_schema.is_empty() {
-                "none".into()
-            } else {
-                manifest.config_schema.clone()
-            },
-        ),
         ("rules", manifest.rules.len().to_string()),
     ] {
         let _ = writeln!(text, "{name:10}{value}");
@@ -200,6 +192,13 @@ fn text(found: &Inspection, settings: &PluginSettings) -> String {
             rule.severity.text(),
             rule.title
         );
+    }
+    let schema: serde_json::Value = serde_json::from_str(&manifest.config_schema).unwrap_or_default();
+    let properties = schema["properties"].as_object();
+    let _ = writeln!(text, "{:10}{}", "settings", properties.map_or(0, serde_json::Map::len));
+    for (name, property) in properties.into_iter().flatten() {
+        let meaning = property["description"].as_str().unwrap_or_default();
+        let _ = writeln!(text, "  {name} = {}: {meaning}", property["default"]);
     }
     text
 }

@@ -145,6 +145,9 @@ fn configure(
     name: &str,
     bytes: &[u8],
 ) -> Result<(Guest, PluginManifest, String), String> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err("it is no WebAssembly file; `cargo xtask plugins` makes them".into());
+    }
     let guest = host.load(bytes)?;
     let mut instance = guest.instantiate(name.into()).map_err(|error| error.to_string())?;
     let config = settings

@@ -16,6 +16,8 @@ fn poisoned() -> Vec<Event> {
 fn run(bad: &str, mode: &str) -> Option<(Detectors, Vec<Detection>)> {
     let good = if bad == STATEFUL { STATELESS } else { STATEFUL };
     let rig = Rig::new(&[(bad, mode), (good, "good")])?;
+    // Only an endless call has to run out of time; on a busy machine a large answer must not.
+    let rig = if mode == "loop" { rig } else { rig.patient() };
     let mut detectors = rig.load();
     assert_eq!(detectors.problems(), []);
     let mut found = feed(&mut detectors, &poisoned(), 20, 5000);
