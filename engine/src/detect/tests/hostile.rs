@@ -209,7 +209,7 @@ fn bad_files_are_refused_and_the_others_run() {
 }
 
 /// One key's rows of 100 KB each, far more than is kept to be shown again.
-fn long(count: usize) -> Vec<Event> {
+pub(super) fn long(count: usize) -> Vec<Event> {
     (0..count)
         .map(|number| {
             event(

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::super::runner::quarantine::{PAUSE_MAX, PAUSE_MIN};
 use super::super::{DetectOutput, Detectors, PluginHealth, PluginStatus, Watermarks};
 use super::guests::{Rig, STATEFUL, STATELESS, feed, finish, sorted, watermark};
+use super::hostile::long;
 use super::{Event, batch, event, shuffled};
 use crate::model::{Detection, Micros, time::SECOND};
 
@@ -106,6 +107,24 @@ fn who_was_absent_keeps_its_state_but_not_what_waited_and_who_is_gone_loses_both
     assert_eq!(dropped.keys().collect::<Vec<_>>(), state.keys().collect::<Vec<_>>());
     assert!(dropped.values().all(Bytes::is_empty));
     assert!(without.save().is_empty(), "dropped once");
+}
+
+#[test]
+fn what_comes_again_is_bounded_and_the_rest_is_counted() {
+    let Some(rig) = Rig::new(&[(STATEFUL, "good")]) else {
+        return;
+    };
+    let mut detectors = rig.patient().load();
+    // Everything waited: far more than the buffer could have held.
+    let progress = Bytes::from_static(br#"{"released":null,"waiting":0}"#);
+    let state = BTreeMap::from([(format!("plugin/{STATEFUL}/time"), progress)]);
+    detectors.restore(&state, &detectors.digests());
+    assert_eq!(detectors.refeed_from(), Some(-1));
+    let rows = long(1600);
+    rows.chunks(100).for_each(|part| detectors.refeed(&batch(part)));
+    let unseen = detectors.health_now()[0].counters.rows_unseen;
+    assert!((100..500).contains(&unseen), "{unseen}");
+    assert_eq!(finish(&mut detectors).len() as u64, 1600 - unseen);
 }
 
 /// Rows of a few users, each of whom falls silent for longer than the guest bears now and then.
