@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::state::{read_state, take_evicted};
 use crate::{Batch, Config, Findings, Manifest};
 
 /// A detector.
@@ -12,36 +13,66 @@ pub trait Detector: Sized + 'static {
     /// What is remembered from row to row; saved and restored as it is. `()` for a stateless detector.
     type State: Default + Serialize + DeserializeOwned;
 
-    /// Gives the same answer every time.
-    fn manifest() -> Manifest;
+    /// Builds what does not change while it runs: thresholds, pattern automata, rules that the configuration brings. An error says
+    /// what is wrong with the configuration and what would be right.
+    fn new(config: Self::Config) -> Result<Self, String>;
 
-    /// Builds what does not change while it runs: thresholds, pattern automata.
-    fn new(config: Self::Config) -> Self;
+    /// The same for the same configuration.
+    fn manifest(&self) -> Manifest;
 
     /// Looks at each row in order. What it finds must not depend on where one batch ends and the next begins.
     fn detect(&self, state: &mut Self::State, batch: &Batch, out: &mut Findings);
+
+    /// Event time has passed: every row up to and including `time` (microseconds) has been seen, except late ones. Called, for a
+    /// detector whose manifest says `wants_time`, now and then: how often is chance. So what it finds must not depend on that, and
+    /// `detect` must first tell what came true before a row that is not late: `self.advance(state, batch.time(row) - 1, out)`.
+    fn advance(&self, _state: &mut Self::State, _time: i64, _out: &mut Findings) {}
+
+    /// Brings the state that an earlier release saved as `version` to its present form; [`crate::read_state`] reads the form it had.
+    /// An error means that the state begins empty.
+    fn migrate(version: u32, _saved: &[u8]) -> Result<Self::State, String> {
+        Err(format!("this release does not read state of version {version}"))
+    }
 }
 
 /// A configured detector and its state.
 pub struct Instance<D: Detector> {
     detector: D,
+    manifest: Manifest,
     state: D::State,
 }
 
 impl<D: Detector> Instance<D> {
     /// Takes the configuration as JSON text; empty means `{}`.
     pub fn new(json: &str) -> Result<Self, String> {
-        let config = D::Config::from_json(json)?;
+        let detector = D::new(D::Config::from_json(json)?)?;
         Ok(Self {
-            detector: D::new(config),
+            manifest: detector.manifest(),
+            detector,
             state: D::State::default(),
         })
     }
 
+    /// What the detector says of itself under this configuration.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// Looks at a batch.
     pub fn detect(&mut self, batch: &Batch) -> Findings {
+        self.collect(|detector, state, out| detector.detect(state, batch, out))
+    }
+
+    /// Lets event time pass.
+    pub fn advance(&mut self, time: i64) -> Findings {
+        self.collect(|detector, state, out| detector.advance(state, time, out))
+    }
+
+    fn collect(&mut self, look: impl FnOnce(&D, &mut D::State, &mut Findings)) -> Findings {
         let mut out = Findings::default();
-        self.detector.detect(&mut self.state, batch, &mut out);
+        take_evicted();
+        look(&self.detector, &mut self.state, &mut out);
+        out.keys_evicted = take_evicted();
         out
     }
 
@@ -51,12 +82,14 @@ impl<D: Detector> Instance<D> {
         postcard::to_allocvec(&self.state).unwrap_or_default()
     }
 
-    /// Takes up what [`Instance::save`] gave.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Takes up what [`Instance::save`] gave, of this release or, in the form `version`, of an earlier one.
+    pub fn restore(&mut self, version: u32, bytes: &[u8]) -> Result<(), String> {
         self.state = if bytes.is_empty() {
             D::State::default()
+        } else if version == self.manifest.state_version {
+            read_state(bytes)?
         } else {
-            postcard::from_bytes(bytes).map_err(|error| format!("the saved state cannot be read: {error}"))?
+            D::migrate(version, bytes)?
         };
         Ok(())
     }
@@ -70,6 +103,6 @@ macro_rules! export {
         #[cfg(target_arch = "wasm32")]
         $crate::export_component!($detector);
         #[cfg(not(target_arch = "wasm32"))]
-        const _: fn() -> $crate::Manifest = <$detector as $crate::Detector>::manifest;
+        const _: fn(&$detector) -> $crate::Manifest = <$detector as $crate::Detector>::manifest;
     };
 }

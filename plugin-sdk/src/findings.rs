@@ -10,12 +10,29 @@ pub struct Entity {
     pub value: String,
 }
 
+/// What shows a detection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Rows of the batch, the decisive one last.
+    Rows(Vec<Row>),
+    /// No row decides it: a session that ended, something that did not happen. Only from a plugin whose manifest says `wants_time`.
+    Elapsed {
+        /// Routing key it is about, as [`crate::Batch::key`] gave it.
+        key: String,
+        /// Event time at which it came true, microseconds: never the time that `advance` happened to be called with.
+        time: i64,
+        /// Layer it belongs to: one of the manifest's, where that names any.
+        layer: &'static str,
+        /// Ids of the events that show it ([`crate::col::EVENT_ID`]), the decisive one last. At least one.
+        events: Vec<String>,
+    },
+}
+
 /// Something that deserves a look.
 #[derive(Clone, Debug)]
 pub struct Detection {
     pub rule: &'static Rule,
-    /// The rows that show it, the decisive one last.
-    pub rows: Vec<Row>,
+    pub shown_by: Evidence,
     pub severity: Option<Severity>,
     pub message: String,
     pub entities: Vec<Entity>,
@@ -58,14 +75,42 @@ pub struct Relation {
 pub struct Findings {
     pub detections: Vec<Detection>,
     pub relations: Vec<Relation>,
+    /// Keys whose state was let go before its time, to stay within a bound of [`crate::Keyed`].
+    pub keys_evicted: u64,
 }
 
 impl Findings {
     /// A detection decided by `row`. Until a message is set, it has the rule's title.
     pub fn detect(&mut self, rule: &'static Rule, row: Row) -> &mut Detection {
+        self.found(rule, Evidence::Rows(vec![row]))
+    }
+
+    /// A detection that event time alone decided. Until a message is set, it has the rule's title; it names no entities but those
+    /// that it is given.
+    pub fn detect_elapsed(
+        &mut self,
+        rule: &'static Rule,
+        key: impl Into<String>,
+        time: i64,
+        layer: &'static str,
+        events: Vec<String>,
+    ) -> &mut Detection {
+        let key = key.into();
+        self.found(
+            rule,
+            Evidence::Elapsed {
+                key,
+                time,
+                layer,
+                events,
+            },
+        )
+    }
+
+    fn found(&mut self, rule: &'static Rule, shown_by: Evidence) -> &mut Detection {
         self.detections.push(Detection {
             rule,
-            rows: vec![row],
+            shown_by,
             severity: None,
             message: rule.title.to_owned(),
             entities: Vec::new(),

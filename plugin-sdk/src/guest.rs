@@ -14,7 +14,7 @@ pub mod bindings {
 
 use bindings::sentrail::plugin::{host, types};
 
-use crate::{Batch, Config, Data, Detector, Entity, Findings, Level, Severity, TextColumn, Values};
+use crate::{Batch, Config, Data, Detector, Entity, Evidence, Findings, Instance, Level, Severity, TextColumn, Values};
 
 /// Makes the crate a component that runs the given detector. Does nothing on other targets than wasm32.
 #[doc(hidden)]
@@ -30,23 +30,30 @@ macro_rules! export_component {
             }
 
             impl $crate::guest::bindings::Guest for Component {
-                fn describe() -> $crate::guest::Description {
-                    $crate::guest::describe::<$detector>()
-                }
-
-                fn configure(json: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
+                fn configure(
+                    json: ::std::string::String,
+                ) -> ::std::result::Result<$crate::guest::Description, ::std::string::String> {
                     let instance = $crate::Instance::new(&json)?;
+                    let description = $crate::guest::describe(&instance);
                     INSTANCE.set(Some(instance));
-                    Ok(())
+                    Ok(description)
                 }
 
                 fn detect(
                     batch: $crate::guest::RawBatch,
                 ) -> ::std::result::Result<$crate::guest::RawFindings, ::std::string::String> {
-                    let batch = $crate::guest::take::<$detector>(batch)?;
-                    INSTANCE.with_borrow_mut(|instance| match instance {
-                        Some(instance) => Ok($crate::guest::give(instance.detect(&batch))),
-                        None => Err("the plugin was not configured".into()),
+                    INSTANCE.with_borrow_mut(|instance| {
+                        let instance = $crate::guest::configured(instance)?;
+                        let batch = $crate::guest::take(instance.manifest().columns, batch)?;
+                        Ok($crate::guest::give(instance.detect(&batch)))
+                    })
+                }
+
+                fn advance(time: i64) -> ::std::result::Result<$crate::guest::RawFindings, ::std::string::String> {
+                    INSTANCE.with_borrow_mut(|instance| {
+                        Ok($crate::guest::give(
+                            $crate::guest::configured(instance)?.advance(time),
+                        ))
                     })
                 }
 
@@ -54,11 +61,11 @@ macro_rules! export_component {
                     INSTANCE.with_borrow(|instance| instance.as_ref().map($crate::Instance::save).unwrap_or_default())
                 }
 
-                fn restore(state: ::std::vec::Vec<u8>) -> ::std::result::Result<(), ::std::string::String> {
-                    INSTANCE.with_borrow_mut(|instance| match instance {
-                        Some(instance) => instance.restore(&state),
-                        None => Err("the plugin was not configured".into()),
-                    })
+                fn restore(
+                    version: u32,
+                    state: ::std::vec::Vec<u8>,
+                ) -> ::std::result::Result<(), ::std::string::String> {
+                    INSTANCE.with_borrow_mut(|instance| $crate::guest::configured(instance)?.restore(version, &state))
                 }
             }
 
@@ -79,9 +86,14 @@ pub(crate) fn log(level: Level, message: &str) {
     host::log(level, message);
 }
 
+/// The instance, which `configure` made.
+pub fn configured<D: Detector>(instance: &mut Option<Instance<D>>) -> Result<&mut Instance<D>, String> {
+    instance.as_mut().ok_or_else(|| "the plugin was not configured".into())
+}
+
 /// The manifest as it crosses the boundary.
-pub fn describe<D: Detector>() -> Description {
-    let manifest = D::manifest();
+pub fn describe<D: Detector>(instance: &Instance<D>) -> Description {
+    let manifest = instance.manifest();
     let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     Description {
         id: manifest.id.to_owned(),
@@ -92,6 +104,7 @@ pub fn describe<D: Detector>() -> Description {
         columns: list(manifest.columns),
         key: list(manifest.key),
         state_version: manifest.state_version,
+        wants_time: manifest.wants_time,
         rules: manifest
             .rules
             .iter()
@@ -108,7 +121,7 @@ pub fn describe<D: Detector>() -> Description {
 }
 
 /// A batch that came in.
-pub fn take<D: Detector>(raw: RawBatch) -> Result<Batch, String> {
+pub fn take(names: &'static [&'static str], raw: RawBatch) -> Result<Batch, String> {
     let columns = raw
         .columns
         .into_iter()
@@ -117,7 +130,7 @@ pub fn take<D: Detector>(raw: RawBatch) -> Result<Batch, String> {
             valid: column.valid,
         })
         .collect();
-    Batch::new(D::manifest().columns, raw.time, raw.late, text(raw.key), columns)
+    Batch::new(names, raw.time, raw.late, text(raw.key), columns)
 }
 
 /// Findings that go out.
@@ -133,7 +146,20 @@ pub fn give(findings: Findings) -> RawFindings {
             .into_iter()
             .map(|detection| types::Detection {
                 rule: detection.rule.id.to_owned(),
-                rows: detection.rows.into_iter().map(row).collect(),
+                shown_by: match detection.shown_by {
+                    Evidence::Rows(rows) => types::Evidence::Rows(rows.into_iter().map(row).collect()),
+                    Evidence::Elapsed {
+                        key,
+                        time,
+                        layer,
+                        events,
+                    } => types::Evidence::Elapsed(types::Elapsed {
+                        key,
+                        time,
+                        layer: layer.to_owned(),
+                        events,
+                    }),
+                },
                 severity: detection.severity.map(severity),
                 message: detection.message,
                 entities: detection.entities.into_iter().map(entity).collect(),
@@ -149,6 +175,7 @@ pub fn give(findings: Findings) -> RawFindings {
                 row: row(relation.row),
             })
             .collect(),
+        keys_evicted: findings.keys_evicted,
     }
 }
 

@@ -21,7 +21,10 @@
 //!     type Config = ();
 //!     type State = ();
 //!
-//!     fn manifest() -> Manifest {
+//!     fn new((): ()) -> Result<Self, String> {
+//!         Ok(Self)
+//!     }
+//!     fn manifest(&self) -> Manifest {
 //!         Manifest {
 //!             id: "root-use",
 //!             version: env!("CARGO_PKG_VERSION"),
@@ -31,9 +34,6 @@
 //!             rules: &[&ROOT],
 //!             ..Manifest::EMPTY
 //!         }
-//!     }
-//!     fn new((): ()) -> Self {
-//!         Self
 //!     }
 //!     fn detect(&self, _state: &mut (), batch: &Batch, out: &mut Findings) {
 //!         let kind = batch.text(col::ACTOR_USER_TYPE);
@@ -51,6 +51,9 @@
 //! [`Detector::State`], whose parts ([`Keyed`], [`SlidingSum`], [`RecentSet`], [`Alarm`]) run on event time and are bounded;
 //! [`Detector::detect`] takes `&self` so that nothing else can remember. And a detection refers to rows of its own batch, so
 //! a rule that needed many rows to decide names the deciding row alone.
+
+#[cfg(test)]
+extern crate self as sentrail_plugin;
 
 mod batch;
 mod config;
@@ -75,14 +78,14 @@ pub use config::Config;
 #[doc(hidden)]
 pub use config::schema_of;
 pub use detector::{Detector, Instance};
-pub use findings::{Detection, Entity, Findings, Relation};
+pub use findings::{Detection, Entity, Evidence, Findings, Relation};
 pub use host::{Level, log};
 pub use manifest::{Manifest, Rule, Severity};
 pub use matcher::Patterns;
 pub use network::network;
 /// For reading the JSON text of columns such as `api_request_data`.
 pub use serde_json as json;
-pub use state::{Alarm, Inserted, Keyed, RecentSet, SlidingSum, hash};
+pub use state::{Alarm, Inserted, KEYED_BYTES_MAX, Keyed, RecentSet, SlidingSum, hash, read_state};
 pub use {aho_corasick, serde};
 
 /// The event columns by name, each with its type.

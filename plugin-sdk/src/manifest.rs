@@ -39,6 +39,9 @@ pub struct Rule {
 }
 
 /// Who a plugin is, what it reads and what it can find.
+///
+/// Names and rules live as long as the program. A detector whose rules or columns come from its configuration leaks them
+/// (`String::leak`, `Box::leak`) when it is built: an instance is configured once, so they are as many as the configuration names.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     pub id: &'static str,
@@ -52,8 +55,11 @@ pub struct Manifest {
     pub columns: &'static [&'static str],
     /// For a plugin that keeps state: the columns of which the first that is not null routes a row. Empty: stateless.
     pub key: &'static [&'static str],
-    /// Counts up when [`crate::Detector::State`] changes its form: what an older form saved is then not restored.
+    /// Counts up when [`crate::Detector::State`] changes its form: what an older form saved then goes to
+    /// [`crate::Detector::migrate`].
     pub state_version: u32,
+    /// Whether [`crate::Detector::advance`] is called. Only for a plugin that keeps state.
+    pub wants_time: bool,
     pub rules: &'static [&'static Rule],
 }
 
@@ -68,6 +74,7 @@ impl Manifest {
         columns: &[],
         key: &[],
         state_version: 1,
+        wants_time: false,
         rules: &[],
     };
 }

@@ -9,7 +9,7 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
 const VERBS: &[Verb] = &[
     (
         "plugins",
-        "build the first-party detectors as components [--out DIR]",
+        "build the detectors of plugins/ as components [--out DIR] [NAME]",
         xtask::plugins::main,
     ),
     ("test", "do all set-up and run every test [NAME]", xtask::test::main),

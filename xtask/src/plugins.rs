@@ -1,4 +1,4 @@
-//! `cargo xtask plugins`: every crate under plugins/ becomes a WebAssembly component. No external tool is needed beyond
+//! `cargo xtask plugins [NAME]`: every crate under plugins/ becomes a WebAssembly component. No external tool is needed beyond
 //! rustc's wasm32-unknown-unknown target; the component has no imports but the host's own, so it has no clock, file or network.
 
 use std::ffi::OsString;
@@ -16,14 +16,22 @@ const FLAGS_VARIABLE: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
 /// Vector instructions: text is searched 16 bytes at a time.
 const FEATURES: &str = "-Ctarget-feature=+simd128";
 
-/// The verb: `[--out DIR]`.
+/// The verb: `[--out DIR] [NAME]`.
 pub fn main(arguments: &[String]) -> Result<()> {
-    let out = match arguments {
-        [] => target_dir().join("plugins"),
-        [flag, dir] if flag == "--out" => PathBuf::from(dir),
-        _ => bail!("usage: cargo xtask plugins [--out DIR]"),
+    let all = names()?;
+    let (out, wanted) = match arguments {
+        [flag, dir, wanted @ ..] if flag == "--out" => (PathBuf::from(dir), wanted),
+        wanted => (target_dir().join("plugins"), wanted),
     };
-    for component in build(&out)? {
+    let wanted = match wanted {
+        [] => all,
+        [name] if all.contains(name) => vec![name.clone()],
+        _ => bail!(
+            "usage: cargo xtask plugins [--out DIR] [NAME], where NAME is one of {}",
+            all.join(", ")
+        ),
+    };
+    for component in build_some(&out, &wanted)? {
         let size = fs::metadata(&component)?.len();
         println!("{} ({} KiB)", component.display(), size.div_ceil(1024));
     }
@@ -32,10 +40,13 @@ pub fn main(arguments: &[String]) -> Result<()> {
 
 /// Builds every plugin and writes `out/NAME.wasm`; gives the files, by name.
 pub fn build(out: &Path) -> Result<Vec<PathBuf>> {
-    let names = names()?;
+    build_some(out, &names()?)
+}
+
+fn build_some(out: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
     let mut cargo = guest_build()?;
     cargo.args(["--profile", "guest"]);
-    for name in &names {
+    for name in names {
         cargo.args(["--package", name]);
     }
     run(cargo, "the plugins")?;

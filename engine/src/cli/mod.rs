@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod incident;
+mod plugin;
 mod query;
 mod run;
 mod simulate;
@@ -55,6 +56,11 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Begin, build, test or inspect a detector.
+    Plugin {
+        #[command(subcommand)]
+        command: plugin::Command,
+    },
     /// Run everything on simulated traffic through an embedded Kafka broker.
     Demo(demo::Arguments),
 }
@@ -90,6 +96,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Incident { command } => incident::incident(command).await,
         Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Check { config } => check::check(&config).await,
+        Command::Plugin { command } => plugin::plugin(command),
         Command::Demo(arguments) => demo::demo(arguments).await,
     }
 }

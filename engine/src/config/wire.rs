@@ -179,12 +179,7 @@ impl Config {
         Ok(Settings {
             storage: self.storage.validate()?,
             sources,
-            plugins: PluginSettings {
-                dir: self.plugins.dir.unwrap_or_else(|| "target/plugins".into()).into(),
-                memory_bytes_max: self.plugins.memory_mb.unwrap_or(PLUGIN_MEMORY_MB).max(1) << 20,
-                call_time_max: self.plugins.call_time.map_or(PLUGIN_CALL_TIME, |span| span.0),
-                config: self.plugins.config,
-            },
+            plugins: self.plugins.validate(),
             correlate: CorrelateSettings {
                 window: self
                     .correlate
@@ -216,6 +211,24 @@ fn unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), St
         }
     }
     Ok(())
+}
+
+impl Plugins {
+    fn validate(self) -> PluginSettings {
+        PluginSettings {
+            dir: self.dir.unwrap_or_else(|| "target/plugins".into()).into(),
+            memory_bytes_max: self.memory_mb.unwrap_or(PLUGIN_MEMORY_MB).max(1) << 20,
+            call_time_max: self.call_time.map_or(PLUGIN_CALL_TIME, |span| span.0),
+            config: self.config,
+        }
+    }
+}
+
+impl Default for PluginSettings {
+    /// What holds where nothing is configured.
+    fn default() -> PluginSettings {
+        Plugins::default().validate()
+    }
 }
 
 impl Storage {

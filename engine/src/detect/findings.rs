@@ -8,13 +8,18 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use super::DetectOutput;
 use super::error::cut;
 use super::layout::{LaidBatch, column, text_at};
-use super::manifest::PluginManifest;
-use super::wasm::{Findings, FoundDetection, FoundEntity, severity};
-use crate::model::{ColumnType, Detection, Entity, EntityRole, EventSchema, Relation, RoledEntity};
+use super::manifest::{ID_BYTES_MAX, PluginManifest};
+use super::order::{KEY_SEPARATOR, shard_of};
+use super::wasm::{Elapsed, Evidence, Findings, FoundDetection, FoundEntity, severity};
+use crate::model::{ColumnType, Detection, Entity, EntityRole, EventSchema, Micros, Relation, RoledEntity};
 
 /// Detections and relations of one call, per row and in all: several rules may fire on every row, but not without end.
 const DETECTIONS_PER_ROW_MAX: usize = 8;
 const RELATIONS_PER_ROW_MAX: usize = 16;
+/// Detections of one call that time decided: every key of a shard may fall silent at once.
+const ELAPSED_MAX: usize = 1 << 16;
+/// Longest event id that a guest may hand back, in bytes: those that the engine makes are hashes of half that.
+const EVENT_ID_BYTES_MAX: usize = 64;
 /// Rows that one detection keeps as evidence; beyond it the newest, which are named last, stay.
 const ROWS_PER_DETECTION_MAX: usize = 256;
 /// Entities that one detection keeps: those of the decisive row and the guest's own first.
@@ -74,33 +79,52 @@ pub(super) fn needed_columns() -> impl Iterator<Item = &'static str> {
         .chain(ENTITY_COLUMNS.iter().map(|column| column.name.as_str()))
 }
 
-/// Checks what a call with `batch` gave, and builds it out of the rows of `source`. Errors say what the guest did wrong.
+/// What a guest was called with.
+#[derive(Clone, Copy)]
+pub(super) enum Call<'a> {
+    /// Rows, which are rows of the batch beside them.
+    Rows(&'a LaidBatch, &'a RecordBatch),
+    /// Event time has passed up to this.
+    Time(Micros),
+}
+
+/// Checks what `call` on a shard gave, and builds it. Errors say what the guest did wrong.
 pub(super) fn build(
     manifest: &PluginManifest,
     findings: Findings,
-    batch: &LaidBatch,
-    source: &RecordBatch,
+    shard: usize,
+    call: Call,
 ) -> Result<DetectOutput, String> {
-    let detections_max = batch.rows() * DETECTIONS_PER_ROW_MAX;
-    let relations_max = batch.rows() * RELATIONS_PER_ROW_MAX;
-    if findings.detections.len() > detections_max {
-        let count = findings.detections.len();
-        return Err(format!(
-            "{count} detections for {} rows; at most {detections_max} are allowed",
-            batch.rows()
-        ));
+    let rows = match call {
+        Call::Rows(batch, _) => batch.rows(),
+        Call::Time(_) => 0,
+    };
+    let elapsed = |found: &&FoundDetection| matches!(found.shown_by, Evidence::Elapsed(_));
+    let elapsed = findings.detections.iter().filter(elapsed).count();
+    for (what, count, max) in [
+        (
+            "detections",
+            findings.detections.len() - elapsed,
+            rows * DETECTIONS_PER_ROW_MAX,
+        ),
+        ("relations", findings.relations.len(), rows * RELATIONS_PER_ROW_MAX),
+    ] {
+        if count > max {
+            return Err(format!("{count} {what} for {rows} rows; at most {max} are allowed"));
+        }
     }
-    if findings.relations.len() > relations_max {
-        let count = findings.relations.len();
+    if elapsed > ELAPSED_MAX {
         return Err(format!(
-            "{count} relations for {} rows; at most {relations_max} are allowed",
-            batch.rows()
+            "{elapsed} detections that time decided; at most {ELAPSED_MAX} a call are allowed"
         ));
     }
     let mut output = DetectOutput::default();
     for found in findings.detections {
-        output.detections.push(detection(manifest, found, batch, source)?);
+        output.detections.push(detection(manifest, found, shard, call)?);
     }
+    let Call::Rows(batch, source) = call else {
+        return Ok(output);
+    };
     for found in findings.relations {
         let row = row_of(found.row, batch)?;
         if !RELATION_KINDS.contains(&found.kind.as_str()) {
@@ -129,50 +153,58 @@ pub(super) fn build(
     Ok(output)
 }
 
-fn detection(
-    manifest: &PluginManifest,
-    found: FoundDetection,
-    batch: &LaidBatch,
-    source: &RecordBatch,
-) -> Result<Detection, String> {
+/// What the evidence says of a detection.
+struct Shown<'a> {
+    tenant: &'a str,
+    time: Micros,
+    /// Of the rows' own columns.
+    entities: BTreeSet<RoledEntity>,
+    event_ids: Vec<&'a str>,
+    layer: &'a str,
+    action: &'a str,
+    late: bool,
+}
+
+fn detection(manifest: &PluginManifest, found: FoundDetection, shard: usize, call: Call) -> Result<Detection, String> {
     let Some(rule) = manifest.rule(&found.rule) else {
         return Err(format!(
             "a detection of rule `{}`, which its manifest does not have",
             cut(&found.rule, 64)
         ));
     };
-    let rows = evidence(&found.rows, batch).map_err(|reason| format!("rule `{}`: {reason}", rule.id))?;
-    let Some(last) = rows.last().copied() else {
-        return Err(format!("rule `{}`: a detection without rows", rule.id));
+    let of_rule = |reason: String| format!("rule `{}`: {reason}", rule.id);
+    let (mut shown, elapsed) = match (&found.shown_by, call) {
+        (Evidence::Rows(rows), Call::Rows(batch, source)) => (by_rows(rows, batch, source).map_err(of_rule)?, None),
+        (Evidence::Rows(_), Call::Time(_)) => return Err(of_rule("it names rows where there are none".into())),
+        (Evidence::Elapsed(elapsed), call) => {
+            let shown = by_time(manifest, elapsed, shard, call).map_err(of_rule)?;
+            (shown, Some(elapsed.time.to_string()))
+        }
     };
-    let at = |row: usize| batch.source[row] as usize;
-    let text = |name: &str, row: usize| text_at(source, name, at(row)).unwrap_or_default();
-    let tenant = text("tenant", last);
-    if rows.iter().any(|row| text("tenant", *row) != tenant) {
-        return Err(format!("rule `{}`: a detection over rows of several tenants", rule.id));
-    }
-    let mut entities = BTreeSet::new();
-    row_entities(source, at(last), &mut entities);
     for named in &found.entities {
-        if let Some(entity) = entity(named).map_err(|reason| format!("rule `{}`: {reason}", rule.id))? {
-            let known = entities.iter().any(|held: &RoledEntity| held.entity == entity);
-            if !known && entities.len() < ENTITIES_PER_DETECTION_MAX {
-                entities.insert(RoledEntity {
+        if let Some(entity) = entity(named).map_err(of_rule)? {
+            let known = shown.entities.iter().any(|held| held.entity == entity);
+            if !known && shown.entities.len() < ENTITIES_PER_DETECTION_MAX {
+                shown.entities.insert(RoledEntity {
                     role: EntityRole::Context,
                     entity,
                 });
             }
         }
     }
-    rows.iter()
-        .rev()
-        .skip(1)
-        .for_each(|row| row_entities(source, at(*row), &mut entities));
-    let event_ids: Vec<&str> = rows.iter().map(|row| text("event_id", *row)).collect();
+    if let (Evidence::Rows(rows), Call::Rows(batch, source)) = (&found.shown_by, call) {
+        // The decisive row's own and the guest's come first; what the other rows name is added as far as it fits.
+        for row in evidence(rows, batch).map_err(of_rule)?.iter().rev().skip(1) {
+            row_entities(source, batch.source[*row] as usize, &mut shown.entities);
+        }
+    }
+    // The same events may show again later that something has not happened yet.
+    let mut named = shown.event_ids.clone();
+    named.extend(elapsed.as_deref());
     Ok(Detection {
-        detection_id: Detection::id_of(tenant, &manifest.id, &rule.id, &event_ids).to_string(),
-        tenant: tenant.to_owned(),
-        time: batch.time[last],
+        detection_id: Detection::id_of(shown.tenant, &manifest.id, &rule.id, &named).to_string(),
+        tenant: shown.tenant.to_owned(),
+        time: shown.time,
         plugin: manifest.id.clone(),
         plugin_version: manifest.version.clone(),
         rule: rule.id.clone(),
@@ -180,11 +212,78 @@ fn detection(
         title: rule.title.clone(),
         message: cut(&found.message, MESSAGE_BYTES_MAX).to_owned(),
         techniques: rule.techniques.clone(),
-        entities: entities.into_iter().collect(),
-        event_ids: event_ids.into_iter().map(str::to_owned).collect(),
-        layer: text("layer", last).to_owned(),
-        action: text("api_operation", last).to_owned(),
+        entities: shown.entities.into_iter().collect(),
+        event_ids: shown.event_ids.into_iter().map(str::to_owned).collect(),
+        layer: shown.layer.to_owned(),
+        action: shown.action.to_owned(),
+        late: shown.late,
+    })
+}
+
+fn by_rows<'a>(named: &[u32], batch: &'a LaidBatch, source: &'a RecordBatch) -> Result<Shown<'a>, String> {
+    let rows = evidence(named, batch)?;
+    let Some(last) = rows.last().copied() else {
+        return Err("a detection without rows".into());
+    };
+    let text = |name: &str, row: usize| text_at(source, name, batch.source[row] as usize).unwrap_or_default();
+    let tenant = text("tenant", last);
+    if rows.iter().any(|row| text("tenant", *row) != tenant) {
+        return Err("a detection over rows of several tenants".into());
+    }
+    let mut entities = BTreeSet::new();
+    row_entities(source, batch.source[last] as usize, &mut entities);
+    Ok(Shown {
+        tenant,
+        time: batch.time[last],
+        entities,
+        event_ids: rows.iter().map(|row| text("event_id", *row)).collect(),
+        layer: text("layer", last),
+        action: text("api_operation", last),
         late: batch.is_late(last),
+    })
+}
+
+fn by_time<'a>(manifest: &PluginManifest, elapsed: &'a Elapsed, shard: usize, call: Call) -> Result<Shown<'a>, String> {
+    if !manifest.wants_time {
+        return Err("time decided it, but the manifest does not say that it wants time".into());
+    }
+    let Some((tenant, _)) = elapsed
+        .key
+        .split_once(KEY_SEPARATOR)
+        .filter(|(tenant, value)| shard_of(tenant, value) == shard)
+    else {
+        return Err(format!("key `{}` is none that it was given", cut(&elapsed.key, 64)));
+    };
+    let passed = match call {
+        Call::Rows(batch, _) => batch.time.iter().copied().max().unwrap_or(Micros::MIN),
+        Call::Time(time) => time,
+    };
+    if elapsed.time > passed {
+        return Err(format!(
+            "it came true at {}, but time has passed up to {passed} only",
+            elapsed.time
+        ));
+    }
+    let layers = &manifest.layers;
+    if elapsed.layer.len() > ID_BYTES_MAX || !(layers.is_empty() || layers.contains(&elapsed.layer)) {
+        let layer = cut(&elapsed.layer, 64);
+        return Err(format!("layer `{layer}`; valid are {}", layers.join(", ")));
+    }
+    let events = &elapsed.events;
+    if events.is_empty() || events.iter().any(|id| id.is_empty() || id.len() > EVENT_ID_BYTES_MAX) {
+        return Err("it names no event, or what is no event id".into());
+    }
+    Ok(Shown {
+        tenant,
+        time: elapsed.time,
+        entities: BTreeSet::new(),
+        event_ids: events[events.len().saturating_sub(ROWS_PER_DETECTION_MAX)..]
+            .iter()
+            .map(String::as_str)
+            .collect(),
+        layer: &elapsed.layer,
+        action: "",
+        late: false,
     })
 }
 

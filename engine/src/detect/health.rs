@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 pub enum PluginStatus {
     Ok,
-    /// It failed too often: it sees no more rows until the engine starts again.
+    /// It failed too often: it sees no rows until it is tried again, after a pause.
     Quarantined,
     /// Its file could not be used at all.
     Refused,
@@ -48,8 +48,13 @@ pub struct PluginCounters {
     pub rows_late: u64,
     /// Rows that left the reorder buffer before the watermark because the buffer was full: order is not sure for them.
     pub rows_early: u64,
-    /// States of shards that could not be restored, so that the shard began empty.
+    /// States of shards that could not be restored or outgrew their limit, so that the shard began empty or went back to what
+    /// was saved last.
     pub states_lost: u64,
+    /// Keys that the plugin itself let go before their time, to stay within a bound.
+    pub keys_evicted: u64,
+    /// How often it was tried again after a quarantine.
+    pub retries: u64,
     /// Lines beyond its allowance of log.
     pub log_dropped: u64,
     /// Wall time in the guest, in microseconds.

@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::error::DetectError;
 use super::health::{PluginCounters, PluginHealth, PluginStatus};
+use super::manifest::PluginManifest;
 use super::order::{Ordered, SHARDS};
 use super::runner::Runner;
-use super::wasm::{Host, INSTANCES_MAX, Limits};
+use super::wasm::{Guest, Host, INSTANCES_MAX, Limits};
 use super::{Detectors, Plugin};
 use crate::config::PluginSettings;
 
@@ -44,26 +45,21 @@ pub(super) fn load(settings: &PluginSettings, cache_dir: Option<&Path>) -> Resul
         }
     }
     files.sort();
-    let limits = Limits {
-        memory_bytes_max: settings.memory_bytes_max,
-        call_time_max: settings.call_time_max,
-    };
-    let host = Host::new(limits, cache_dir)?;
+    let host = Host::new(limits(settings), cache_dir)?;
 
     let mut detectors = Detectors {
         plugins: Vec::new(),
         manifests: Vec::new(),
         problems: Vec::new(),
         refused: Vec::new(),
+        dropped: Vec::new(),
     };
     let mut instances = 0;
+    let mut names = BTreeSet::new();
     for path in files {
         let mut digest = String::new();
+        names.insert(name_of(&path));
         let loaded = open(&host, settings, &path, &mut digest).and_then(|plugin| {
-            let id = &plugin.runner.manifest.id;
-            if detectors.plugins.iter().any(|other| other.runner.manifest.id == *id) {
-                return Err(format!("another file holds a plugin `{id}`, too; ids must be unique"));
-            }
             let wanted = if plugin.ordered.is_some() { SHARDS } else { 1 };
             if instances + wanted > INSTANCES_MAX {
                 return Err(format!("the plugins before it take up all {INSTANCES_MAX} instances"));
@@ -75,9 +71,8 @@ pub(super) fn load(settings: &PluginSettings, cache_dir: Option<&Path>) -> Resul
             Ok(plugin) => detectors.plugins.push(plugin),
             Err(reason) => {
                 tracing::error!("plugin {} is refused: {reason}", path.display());
-                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 detectors.refused.push(PluginHealth {
-                    plugin: name,
+                    plugin: name_of(&path),
                     version: String::new(),
                     digest,
                     status: PluginStatus::Refused,
@@ -97,15 +92,10 @@ pub(super) fn load(settings: &PluginSettings, cache_dir: Option<&Path>) -> Resul
         .map(|plugin| plugin.runner.manifest.clone())
         .collect();
 
-    let ids: BTreeSet<&str> = detectors
-        .manifests
-        .iter()
-        .map(|manifest| manifest.id.as_str())
-        .collect();
-    for id in settings.config.keys().filter(|id| !ids.contains(id.as_str())) {
-        let valid: Vec<&str> = ids.iter().copied().collect();
+    for name in settings.config.keys().filter(|name| !names.contains(*name)) {
+        let valid: Vec<&str> = names.iter().map(String::as_str).collect();
         let reason = format!(
-            "there is configuration for plugin `{id}`, which is not loaded; loaded are: {}",
+            "there is configuration [plugins.config.{name}] but no file {name}.wasm; there are: {}",
             valid.join(", ")
         );
         detectors.problems.push(PluginProblem {
@@ -117,34 +107,17 @@ pub(super) fn load(settings: &PluginSettings, cache_dir: Option<&Path>) -> Resul
 }
 
 fn open(host: &Host, settings: &PluginSettings, path: &Path, digest: &mut String) -> Result<Plugin, String> {
-    let unreadable = |error| format!("it cannot be read: {error}");
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(format!("it has {size} bytes; {FILE_BYTES_MAX} are allowed"));
-    }
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let bytes = read(path)?;
     *digest = hex::encode(Sha256::digest(&bytes));
-    let guest = host.load(&bytes)?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let mut instance = guest
-        .instantiate(name.as_ref().into())
-        .map_err(|error| error.to_string())?;
-    let manifest = instance
-        .describe()
-        .map_err(|error| format!("it does not describe itself: {error}"))?;
-    manifest
-        .check()
-        .map_err(|reason| format!("its manifest is invalid: {reason}"))?;
-    let config = settings
-        .config
-        .get(&manifest.id)
-        .map_or_else(|| "{}".to_owned(), |value| value.to_string());
-    instance.configure(&config).map_err(|error| {
-        format!(
-            "it does not accept its configuration [plugins.config.{}]: {error}",
-            manifest.id
-        )
-    })?;
+    let name = name_of(path);
+    let (guest, manifest, config) = configure(host, settings, &name, &bytes)?;
+    // What it describes may depend on its configuration, so the file's name says which configuration that is.
+    if manifest.id != name {
+        let id = &manifest.id;
+        return Err(format!(
+            "it is plugin `{id}`, and a file is named after the plugin in it: {id}.wasm"
+        ));
+    }
     let ordered = manifest.is_stateful().then(|| Ordered::new(&manifest));
     let shards = if ordered.is_some() { SHARDS } else { 1 };
     let runner = Runner::new(guest, manifest, config, settings.memory_bytes_max, shards);
@@ -154,4 +127,75 @@ fn open(host: &Host, settings: &PluginSettings, path: &Path, digest: &mut String
         ordered,
         told: None,
     })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error| format!("it cannot be read: {error}");
+    let size = fs::metadata(path).map_err(unreadable)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("it has {size} bytes; {FILE_BYTES_MAX} are allowed"));
+    }
+    fs::read(path).map_err(unreadable)
+}
+
+/// Compiles a plugin and gives it the configuration that stands under `name`; what it says of itself under that is checked.
+fn configure(
+    host: &Host,
+    settings: &PluginSettings,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(Guest, PluginManifest, String), String> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err("it is no WebAssembly file; `cargo xtask plugins` makes them".into());
+    }
+    let guest = host.load(bytes)?;
+    let mut instance = guest.instantiate(name.into()).map_err(|error| error.to_string())?;
+    let config = settings
+        .config
+        .get(name)
+        .map_or_else(|| "{}".to_owned(), |value| value.to_string());
+    let manifest = instance
+        .configure(&config)
+        .map_err(|error| format!("it does not accept its configuration [plugins.config.{name}]: {error}"))?;
+    manifest
+        .check()
+        .map_err(|reason| format!("its manifest is invalid: {reason}"))?;
+    Ok((guest, manifest, config))
+}
+
+/// The plugin that a file should hold.
+fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What one plugin file is.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What it says of itself under its configuration.
+    pub manifest: PluginManifest,
+    pub bytes: usize,
+    /// SHA-256 in hexadecimal.
+    pub digest: String,
+    /// Names of what it takes from the host.
+    pub imports: Vec<String>,
+}
+
+/// Looks at the plugin in `path` as it would run under `settings`; the error is why it would be refused.
+pub fn inspect(path: &Path, settings: &PluginSettings) -> Result<Inspection, String> {
+    let bytes = read(path)?;
+    let host = Host::new(limits(settings), None).map_err(|error| error.to_string())?;
+    let (guest, manifest, _) = configure(&host, settings, &name_of(path), &bytes)?;
+    Ok(Inspection {
+        manifest,
+        bytes: bytes.len(),
+        digest: hex::encode(Sha256::digest(&bytes)),
+        imports: guest.imports,
+    })
+}
+
+fn limits(settings: &PluginSettings) -> Limits {
+    Limits {
+        memory_bytes_max: settings.memory_bytes_max,
+        call_time_max: settings.call_time_max,
+    }
 }

@@ -42,6 +42,8 @@ pub struct PluginManifest {
     /// The columns of which the first that is not null routes a row. Empty: the plugin keeps no state.
     pub key: Vec<String>,
     pub state_version: u32,
+    /// It is told when event time passes.
+    pub wants_time: bool,
     pub rules: Vec<PluginRule>,
     /// JSON Schema of the configuration; empty: takes none.
     pub config_schema: String,
@@ -84,6 +86,9 @@ impl PluginManifest {
             if !is_text {
                 return Err(format!("its key column `{name}` is not text (utf8)"));
             }
+        }
+        if self.wants_time && !self.is_stateful() {
+            return Err("it wants to be told the time but names no key; only a plugin that keeps state can".into());
         }
         if self.rules.len() > RULES_MAX {
             return Err(format!("it has {} rules; {RULES_MAX} are allowed", self.rules.len()));

@@ -15,14 +15,16 @@ mod manifest;
 mod order;
 mod reorder;
 mod runner;
+mod saved;
 mod wasm;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::error::ArrowError;
@@ -31,14 +33,18 @@ use bytes::Bytes;
 pub use error::DetectError;
 pub use findings::RELATION_KINDS;
 pub use health::{PluginCounters, PluginHealth, PluginStatus};
-pub use load::PluginProblem;
-pub use manifest::{PluginManifest, PluginRule};
+pub use load::{Inspection, PluginProblem, inspect};
+pub use manifest::{ID_BYTES_MAX, PluginManifest, PluginRule};
+pub use order::{CALL_ROWS_MAX, SHARDS};
+pub use runner::STATE_BYTES_MAX;
+pub use wasm::OUTPUT_BYTES_MAX;
 
 use crate::config::PluginSettings;
 use crate::model::{Detection, EventBatch, Micros, Relation};
 use layout::{Selection, column};
-use order::{CALL_ROWS_MAX, Ordered, Progress, SHARDS};
+use order::{Ordered, Progress};
 use runner::Runner;
+use saved::{SavedState, state_key, time_key};
 
 /// Batches after which a plugin's health is told even though its status did not change.
 const HEALTH_BATCHES: u64 = 1000;
@@ -85,6 +91,8 @@ pub struct Detectors {
     problems: Vec<PluginProblem>,
     /// Health of files that were refused, until it has been told.
     refused: Vec<PluginHealth>,
+    /// Names of saved state that nobody will take up again, until that has been saved.
+    dropped: Vec<String>,
 }
 
 impl Detectors {
@@ -112,15 +120,25 @@ impl Detectors {
             .collect()
     }
 
-    /// Takes up what `save` gave before the last stop; keys of plugins that are no longer there are left alone. Called once,
-    /// before any events.
-    pub fn restore(&mut self, state: &BTreeMap<String, Bytes>) {
+    /// Takes up what `save` gave before the last stop; `ran` are the plugins of that run, by id. State of a plugin that was not
+    /// part of it and is not here now either is let go: missing once, it may come back. Called once, before any events.
+    pub fn restore(&mut self, state: &BTreeMap<String, Bytes>, ran: &BTreeMap<String, String>) {
+        self.drop_abandoned(state, ran);
         for plugin in &mut self.plugins {
             let Some(ordered) = &mut plugin.ordered else { continue };
             let id = plugin.runner.manifest.id.clone();
             if let Some(progress) = state.get(&time_key(&id)) {
+                let refeed = ran.contains_key(&id);
                 match serde_json::from_slice::<Progress>(progress) {
-                    Ok(progress) => ordered.restore(progress),
+                    Ok(progress) => {
+                        ordered.restore(progress, refeed);
+                        if !refeed {
+                            tracing::warn!(
+                                plugin = id,
+                                "was not part of the last run: it keeps its state and does not see the events since then"
+                            );
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(plugin = id, "its saved progress is unreadable, it begins anew: {error}")
                     }
@@ -130,31 +148,37 @@ impl Detectors {
                 let Some(blob) = state.get(&state_key(&id, shard)) else {
                     continue;
                 };
-                match blob.split_first_chunk::<4>() {
-                    Some((version, _)) if u32::from_le_bytes(*version) == plugin.runner.manifest.state_version => {
-                        plugin.runner.restore(shard, blob.slice(4..));
-                    }
-                    _ => {
-                        plugin.runner.counters.states_lost += 1;
-                        plugin.runner.reason =
-                            "saved state of another version was not restored, it begins empty".into();
-                    }
+                match SavedState::of_blob(blob) {
+                    Some(saved) => plugin.runner.restore(shard, saved),
+                    None => tracing::warn!(plugin = id, shard, "its saved state is unreadable, it begins anew"),
                 }
             }
         }
     }
 
-    /// State that changed since the last call, by key: `plugin/ID/SHARD` and `plugin/ID/time`. Called when an epoch is sealed.
+    fn drop_abandoned(&mut self, state: &BTreeMap<String, Bytes>, ran: &BTreeMap<String, String>) {
+        let is_here = |id: &str| self.manifests.iter().any(|manifest| manifest.id == id);
+        let stateful = self.manifests.iter().filter(|manifest| manifest.is_stateful());
+        let missing_once = ran.keys().map(String::as_str).filter(|id| !is_here(id));
+        let kept: BTreeSet<&str> = stateful
+            .map(|manifest| manifest.id.as_str())
+            .chain(missing_once)
+            .collect();
+        for (plugin, keys) in saved::abandoned(state, &kept) {
+            tracing::warn!(plugin, "is gone: what it remembered is let go");
+            self.dropped.extend(keys);
+        }
+    }
+
+    /// State that changed since the last call, by name; empty where it is to be removed. Called when an epoch is sealed.
     pub fn save(&mut self) -> BTreeMap<String, Bytes> {
-        let mut saved = BTreeMap::new();
+        let dropped = std::mem::take(&mut self.dropped).into_iter();
+        let mut saved: BTreeMap<String, Bytes> = dropped.map(|key| (key, Bytes::new())).collect();
         for plugin in &mut self.plugins {
             let Some(ordered) = &mut plugin.ordered else { continue };
-            let manifest = &plugin.runner.manifest;
-            let (id, version) = (manifest.id.clone(), manifest.state_version);
-            for (shard, state) in plugin.runner.save() {
-                let mut blob = version.to_le_bytes().to_vec();
-                blob.extend_from_slice(&state);
-                saved.insert(state_key(&id, shard), blob.into());
+            let id = plugin.runner.manifest.id.clone();
+            for (shard, blob) in plugin.runner.save() {
+                saved.insert(state_key(&id, shard), blob);
             }
             if let Some(progress) = ordered.save() {
                 let text = serde_json::to_vec(&progress).unwrap_or_default();
@@ -180,7 +204,7 @@ impl Detectors {
         for plugin in &mut self.plugins {
             let Some(ordered) = &mut plugin.ordered else { continue };
             let rows = select(batch, &plugin.runner.manifest);
-            if let Err(error) = ordered.refeed(batch, &rows) {
+            if let Err(error) = ordered.refeed(&mut plugin.runner, batch, &rows) {
                 plugin.broken(&error);
             }
         }
@@ -244,6 +268,12 @@ impl Detectors {
         output
     }
 
+    /// Tries quarantined plugins again whose pause is over. `now` is the wall clock, of which the stage has none of its own; called
+    /// every now and then.
+    pub fn retry(&mut self, now: Instant) {
+        self.plugins.iter_mut().for_each(|plugin| plugin.runner.retry(now));
+    }
+
     /// The health of each plugin whose status changed since the last call or that has had many batches since: at first, of all.
     pub fn health(&mut self) -> Vec<PluginHealth> {
         let mut told = std::mem::take(&mut self.refused);
@@ -273,7 +303,7 @@ impl Plugin {
             version: self.runner.manifest.version.clone(),
             digest: self.digest.clone(),
             status: self.runner.status,
-            reason: self.runner.reason.clone(),
+            reason: self.runner.explanation(),
             counters: self.runner.counters,
         }
     }
@@ -292,14 +322,6 @@ impl Plugin {
             ordered.abandon(&mut self.runner);
         }
     }
-}
-
-fn state_key(id: &str, shard: usize) -> String {
-    format!("plugin/{id}/{shard}")
-}
-
-fn time_key(id: &str) -> String {
-    format!("plugin/{id}/time")
 }
 
 /// The rows of the classes and layers that a plugin wants to see.

@@ -13,12 +13,17 @@ use super::layout::{LaidBatch, LaidColumn, LaidText, column, text_at, times};
 use super::manifest::PluginManifest;
 use super::reorder::{ReorderBuffer, WAITING_BYTES_MAX, order};
 use super::runner::Runner;
-use crate::model::{EventSchema, Micros};
+use crate::model::{EventSchema, Micros, time};
 
 /// Shards of every plugin that keeps state. Part of what is saved: changing it loses the states.
-pub(super) const SHARDS: usize = 16;
+pub const SHARDS: usize = 16;
 /// Rows of one call.
-pub(super) const CALL_ROWS_MAX: usize = 8192;
+pub const CALL_ROWS_MAX: usize = 8192;
+
+/// What parts the tenant, whose name never holds it, from the rest of a routing key.
+pub(super) const KEY_SEPARATOR: char = '\0';
+/// Event time has to have passed by this much before a plugin is told again. What is found does not depend on it.
+const TICK_STEP: Micros = time::SECOND;
 
 /// How far a plugin has come, as it is saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,8 @@ pub(super) struct Ordered {
     released: Option<Micros>,
     /// What was saved last.
     saved: Option<Progress>,
+    /// The time that the plugin was told last, where it wants to know.
+    told: Option<Micros>,
     /// Rows newer than this are to be fed again after a start.
     pub refeed_after: Option<Micros>,
 }
@@ -65,13 +72,15 @@ impl Ordered {
             waiting: ReorderBuffer::new(WAITING_BYTES_MAX),
             released: None,
             saved: None,
+            told: None,
             refeed_after: None,
         }
     }
 
-    pub fn restore(&mut self, progress: Progress) {
+    /// Goes on where the last run stopped. `refeed`: the plugin was part of that run, so that what waited is known and little.
+    pub fn restore(&mut self, progress: Progress, refeed: bool) {
         self.released = progress.released;
-        self.refeed_after = progress.refeed_after();
+        self.refeed_after = progress.refeed_after().filter(|_| refeed);
         self.saved = Some(progress);
     }
 
@@ -124,8 +133,9 @@ impl Ordered {
         Ok(())
     }
 
-    /// Rows that waited when the state was saved come again.
-    pub fn refeed(&mut self, events: &RecordBatch, rows: &[u32]) -> Result<(), ArrowError> {
+    /// Rows that waited when the state was saved come again. Nothing can be released early here: what goes far beyond the buffer's
+    /// bound, which held when they waited, is left out and counted.
+    pub fn refeed(&mut self, runner: &mut Runner, events: &RecordBatch, rows: &[u32]) -> Result<(), ArrowError> {
         let Some(after) = self.refeed_after else { return Ok(()) };
         let future = future_rows(events, rows);
         let times = times(events);
@@ -135,6 +145,10 @@ impl Ordered {
             .filter(|(row, future)| !future && times[**row as usize] > after)
             .map(|(row, _)| *row)
             .collect();
+        if self.waiting.bytes() > 2 * WAITING_BYTES_MAX {
+            runner.counters.rows_unseen += rows.len() as u64;
+            return Ok(());
+        }
         self.waiting.push(take_record_batch(
             &events.project(&self.columns)?,
             &UInt32Array::from(rows),
@@ -148,12 +162,21 @@ impl Ordered {
         watermark: Option<Micros>,
         output: &mut DetectOutput,
     ) -> Result<(), ArrowError> {
-        match watermark.or_else(|| self.waiting.newest()) {
-            Some(through) if self.released.is_none_or(|released| through > released) && through > Micros::MIN => {
-                self.release(runner, through, output)
-            }
-            _ => Ok(()),
+        if let Some(through) = watermark.or_else(|| self.waiting.newest())
+            && self.released.is_none_or(|released| through > released)
+            && through > Micros::MIN
+        {
+            self.release(runner, through, output)?;
         }
+        if let Some(passed) = self.released.filter(|_| runner.manifest.wants_time) {
+            // At the end the last part of a step counts, too.
+            let step = if watermark.is_none() { 1 } else { TICK_STEP };
+            if self.told.is_none_or(|told| passed.saturating_sub(told) >= step) {
+                self.told = Some(passed);
+                runner.tick(passed, output);
+            }
+        }
+        Ok(())
     }
 
     /// Drops what waits, for a plugin that will not see it.
@@ -205,7 +228,11 @@ fn route(runner: &mut Runner, batch: &RecordBatch, late: bool, output: &mut Dete
         let mut key = LaidText::with_capacity(rows.len());
         for row in &rows {
             match key_of(*row as usize) {
-                Some(value) => key.push(&[text_at(batch, "tenant", *row as usize).unwrap_or_default(), "\0", value]),
+                Some(value) => key.push(&[
+                    text_at(batch, "tenant", *row as usize).unwrap_or_default(),
+                    KEY_SEPARATOR.encode_utf8(&mut [0]),
+                    value,
+                ]),
                 None => key.push(&[]),
             };
         }

@@ -2,9 +2,10 @@
 //!
 //! After any failure the instance is dropped and rebuilt: restored from its last saved state, and shown again the rows it had
 //! digested since then. The failed batch is shown once more, then in halves, until the rows that cannot be digested are found;
-//! they are skipped and recorded. Who fails too often is quarantined.
+//! they are skipped and recorded. Who fails too often is quarantined, see `quarantine`.
 
-use std::collections::VecDeque;
+pub(super) mod quarantine;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,22 +14,21 @@ use bytes::Bytes;
 
 use super::DetectOutput;
 use super::error::{CallError, CallFault};
-use super::findings;
+use super::findings::{self, Call};
 use super::health::{PluginCounters, PluginStatus};
 use super::layout::{LaidBatch, text_at};
 use super::manifest::PluginManifest;
+use super::saved::SavedState;
 use super::wasm::{Guest, Instance};
+use crate::model::Micros;
+use quarantine::Quarantine;
 
-/// A plugin that fails on this many batches …
-pub(super) const FAILURES_MAX: usize = 5;
-/// … out of this many in a row is quarantined: a rare bad row is survived for ever, a broken plugin is not.
-const FAILURE_WINDOW: u64 = 200;
 /// Failed calls over one batch, after which the plugin is quarantined: finding one bad row of 8,192 takes 15.
 const ATTEMPTS_MAX: u32 = 24;
 /// Rows that one shard may have to be shown again, in bytes, before a copy of its state is taken instead.
 const JOURNAL_BYTES_MAX: usize = 2 << 20;
-/// Largest state of one shard, in bytes: it is written again whenever it changed.
-const STATE_BYTES_MAX: usize = 16 << 20;
+/// Largest state of one shard, in bytes: it is written again whenever it changed. A shard whose state outgrows it begins empty.
+pub const STATE_BYTES_MAX: usize = 16 << 20;
 /// An instance that has grown beyond this part of its memory limit is replaced when its state is saved: memory never shrinks.
 const RECYCLE_DIVISOR: usize = 2;
 
@@ -37,14 +37,34 @@ const RECYCLE_DIVISOR: usize = 2;
 pub(super) struct Shard {
     instance: Option<Instance>,
     /// The guest's state before `journal`.
-    snapshot: Option<Bytes>,
+    snapshot: Option<SavedState>,
     /// What it has digested since the snapshot.
-    journal: Vec<LaidBatch>,
+    journal: Vec<Digested>,
     journal_bytes: usize,
     /// The snapshot was read from the store and has not been restored yet.
     unproven: bool,
-    /// It saw rows since the last save.
+    /// Its state changed since the last save.
     dirty: bool,
+    /// Its state is gone: what was saved of it is to go, too.
+    emptied: bool,
+}
+
+/// What an instance was called with and has digested.
+enum Digested {
+    Rows(LaidBatch),
+    Time(Micros),
+}
+
+impl Shard {
+    /// Whether it has or had anything to remember.
+    fn has_seen(&self) -> bool {
+        self.instance.is_some() || self.snapshot.is_some() || !self.journal.is_empty()
+    }
+
+    fn forget_journal(&mut self) {
+        self.journal.clear();
+        self.journal_bytes = 0;
+    }
 }
 
 pub(super) struct Runner {
@@ -58,8 +78,7 @@ pub(super) struct Runner {
     /// The last failure, or why it is quarantined.
     pub reason: String,
     pub counters: PluginCounters,
-    /// Numbers of the batches that failed, newest last.
-    failures: VecDeque<u64>,
+    quarantine: Quarantine,
 }
 
 impl Runner {
@@ -81,7 +100,7 @@ impl Runner {
             status: PluginStatus::Ok,
             reason: String::new(),
             counters: PluginCounters::default(),
-            failures: VecDeque::new(),
+            quarantine: Quarantine::default(),
         }
     }
 
@@ -90,7 +109,7 @@ impl Runner {
     }
 
     /// Sets the state of a shard, as the store had it.
-    pub fn restore(&mut self, shard: usize, state: Bytes) {
+    pub fn restore(&mut self, shard: usize, state: SavedState) {
         self.shards[shard] = Shard {
             snapshot: Some(state),
             unproven: true,
@@ -114,14 +133,8 @@ impl Runner {
         todo.reverse();
         let mut attempts = 0;
         while let Some(piece) = todo.pop() {
-            match self.digest(shard, &piece, source) {
-                Ok(found) => {
-                    self.counters.detections += found.detections.len() as u64;
-                    self.counters.relations += found.relations.len() as u64;
-                    output.detections.extend(found.detections);
-                    output.relations.extend(found.relations);
-                    self.remember(shard, piece);
-                }
+            match self.digest(shard, Call::Rows(&piece, source), output) {
+                Ok(()) => self.remember(shard, piece),
                 Err(error) => {
                     attempts += 1;
                     self.drop_instance(shard);
@@ -176,18 +189,73 @@ impl Runner {
         }
     }
 
-    fn digest(&mut self, shard: usize, piece: &LaidBatch, source: &RecordBatch) -> Result<DetectOutput, CallError> {
+    /// Tells the shards that event time has passed up to `time`.
+    pub fn tick(&mut self, time: Micros, output: &mut DetectOutput) {
+        let started = Instant::now();
+        // A shard that has seen nothing has nothing that time could end.
+        for shard in (0..self.shards.len())
+            .filter(|shard| self.shards[*shard].has_seen())
+            .collect::<Vec<_>>()
+        {
+            let before = output.detections.len();
+            let mut result = Ok(());
+            // Twice: a busy machine can make a call run out of time.
+            for attempt in 0..2 {
+                if !self.is_running() {
+                    return;
+                }
+                result = self.digest(shard, Call::Time(time), output);
+                let Err(error) = &result else { break };
+                self.drop_instance(shard);
+                self.reason = error.to_string();
+                if attempt == 0 {
+                    self.count_failure();
+                } else if error.fault == CallFault::Start {
+                    self.quarantine(format!("it cannot be rebuilt: {error}"));
+                }
+            }
+            if result.is_ok() {
+                let shard = &mut self.shards[shard];
+                shard.dirty |= output.detections.len() > before;
+                if let Some(Digested::Time(last)) = shard.journal.last_mut() {
+                    *last = time;
+                } else {
+                    shard.journal.push(Digested::Time(time));
+                }
+            }
+        }
+        self.counters.time_us += started.elapsed().as_micros() as u64;
+    }
+
+    fn digest(&mut self, shard: usize, call: Call, output: &mut DetectOutput) -> Result<(), CallError> {
         self.ensure_instance(shard)?;
         let Some(instance) = self.shards[shard].instance.as_mut() else {
             unreachable!("ensured above")
         };
-        let found = instance.detect(piece);
+        let found = match call {
+            Call::Rows(piece, _) => instance.detect(piece),
+            Call::Time(time) => instance.advance(time),
+        };
         self.counters.memory_bytes = self.counters.memory_bytes.max(instance.memory_bytes() as u64);
         self.counters.log_dropped += instance.take_log_dropped();
-        findings::build(&self.manifest, found?, piece, source).map_err(|reason| CallError {
+        let found = found?;
+        let evicted = found.keys_evicted;
+        let found = findings::build(&self.manifest, found, shard, call).map_err(|reason| CallError {
             fault: CallFault::Output,
             reason,
-        })
+        })?;
+        if evicted > 0 && self.counters.keys_evicted == 0 {
+            tracing::warn!(
+                plugin = &*self.name,
+                "more keys than it may remember: those silent for longest are forgotten, and counted"
+            );
+        }
+        self.counters.keys_evicted = self.counters.keys_evicted.saturating_add(evicted);
+        self.counters.detections += found.detections.len() as u64;
+        self.counters.relations += found.relations.len() as u64;
+        output.detections.extend(found.detections);
+        output.relations.extend(found.relations);
+        Ok(())
     }
 
     /// Makes the instance that the shard should have, with all it has seen. Every failure here is one of starting.
@@ -202,7 +270,12 @@ impl Runner {
         };
         let fresh = || -> Result<Instance, CallError> {
             let mut instance = self.guest.instantiate(self.name.clone())?;
-            instance.configure(&self.config).map_err(start)?;
+            if instance.configure(&self.config).map_err(start)? != self.manifest {
+                return Err(CallError {
+                    fault: CallFault::Start,
+                    reason: "it describes itself otherwise than when it was loaded, with the same configuration".into(),
+                });
+            }
             Ok(instance)
         };
         let mut instance = fresh()?;
@@ -224,8 +297,12 @@ impl Runner {
             instance = fresh()?;
         }
         shard.unproven = false;
-        for batch in &shard.journal {
-            instance.detect(batch).map_err(start)?;
+        for digested in &shard.journal {
+            match digested {
+                Digested::Rows(batch) => instance.detect(batch),
+                Digested::Time(time) => instance.advance(*time),
+            }
+            .map_err(start)?;
         }
         shard.instance = Some(instance);
         Ok(())
@@ -244,14 +321,14 @@ impl Runner {
         let shard = &mut self.shards[index];
         shard.dirty = true;
         shard.journal_bytes += piece.bytes();
-        shard.journal.push(piece);
+        shard.journal.push(Digested::Rows(piece));
         if shard.journal_bytes > JOURNAL_BYTES_MAX {
             self.snapshot(index);
         }
     }
 
     /// Takes a copy of the shard's state, so that its journal can be let go. A plugin that cannot give it is quarantined: what
-    /// it knows could not be made durable.
+    /// it knows could not be made durable. A state that is too large is let go instead: to begin empty is better than to be blind.
     fn snapshot(&mut self, index: usize) {
         for attempt in 0..2 {
             let saved = self
@@ -263,19 +340,32 @@ impl Runner {
             let error = match saved {
                 Ok(state) if state.len() <= STATE_BYTES_MAX => {
                     let shard = &mut self.shards[index];
-                    shard.snapshot = Some(state.into());
-                    shard.journal.clear();
-                    shard.journal_bytes = 0;
+                    shard.snapshot = Some(SavedState {
+                        version: self.manifest.state_version,
+                        bytes: state.into(),
+                    });
+                    shard.emptied = false;
+                    shard.forget_journal();
                     let grown = |instance: &Instance| instance.memory_bytes() > self.memory_bytes_max / RECYCLE_DIVISOR;
                     if shard.instance.as_ref().is_some_and(grown) {
                         shard.instance = None;
                     }
                     return;
                 }
-                Ok(state) => format!(
-                    "a state of {} bytes; at most {STATE_BYTES_MAX} are allowed",
-                    state.len()
-                ),
+                Ok(state) => {
+                    self.counters.states_lost += 1;
+                    self.reason = format!(
+                        "shard {index} begins empty: its state had {} bytes, {STATE_BYTES_MAX} are allowed",
+                        state.len()
+                    );
+                    tracing::warn!(plugin = &*self.name, "{}", self.reason);
+                    self.shards[index] = Shard {
+                        dirty: true,
+                        emptied: true,
+                        ..Shard::default()
+                    };
+                    return;
+                }
                 Err(error) => error.to_string(),
             };
             self.drop_instance(index);
@@ -285,7 +375,7 @@ impl Runner {
         }
     }
 
-    /// The states of the shards that saw rows since the last call, by shard.
+    /// The states of the shards that changed since the last call, by shard; empty where what was saved is to go.
     pub fn save(&mut self) -> Vec<(usize, Bytes)> {
         let mut saved = Vec::new();
         for index in 0..self.shards.len() {
@@ -298,8 +388,10 @@ impl Runner {
             }
             let shard = &mut self.shards[index];
             shard.dirty = false;
-            if let Some(state) = &shard.snapshot {
-                saved.push((index, state.clone()));
+            match &shard.snapshot {
+                Some(state) => saved.push((index, state.to_blob())),
+                None if std::mem::take(&mut shard.emptied) => saved.push((index, Bytes::new())),
+                None => {}
             }
         }
         saved
@@ -307,34 +399,5 @@ impl Runner {
 
     fn drop_instance(&mut self, shard: usize) {
         self.shards[shard].instance = None;
-    }
-
-    fn count_failure(&mut self) {
-        self.counters.failures += 1;
-        let batch = self.counters.batches;
-        self.failures.push_back(batch);
-        while self
-            .failures
-            .front()
-            .is_some_and(|first| first + FAILURE_WINDOW <= batch)
-        {
-            self.failures.pop_front();
-        }
-        if self.failures.len() >= FAILURES_MAX {
-            let count = self.failures.len();
-            self.quarantine(format!(
-                "{count} of its last {FAILURE_WINDOW} batches failed, the last: {}",
-                self.reason
-            ));
-        }
-    }
-
-    pub fn quarantine(&mut self, reason: String) {
-        tracing::error!(plugin = &*self.name, "quarantined: {reason}");
-        if self.is_running() {
-            self.status = PluginStatus::Quarantined;
-            self.reason = reason;
-        }
-        self.shards.iter_mut().for_each(|shard| shard.instance = None);
     }
 }

@@ -3,6 +3,7 @@
 
 mod guests;
 mod hostile;
+mod lasting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -237,12 +238,13 @@ fn a_manifest_that_cannot_be_meant_is_refused() {
         columns: vec!["api_operation".into()],
         key: vec!["actor_user_uid".into()],
         state_version: 1,
+        wants_time: false,
         rules: vec![rule.clone()],
         config_schema: String::new(),
     };
     assert_eq!(good.check(), Ok(()));
     type Change = fn(&mut PluginManifest);
-    let bad: [(Change, &str); 8] = [
+    let bad: [(Change, &str); 9] = [
         (
             |manifest| manifest.id = "Some Plugin".into(),
             "plugin id `Some Plugin` is not kebab-case",
@@ -263,6 +265,10 @@ fn a_manifest_that_cannot_be_meant_is_refused() {
         (
             |manifest| manifest.key[0] = "row_count".into(),
             "its key column `row_count` is not text",
+        ),
+        (
+            |manifest| (manifest.wants_time, manifest.key) = (true, Vec::new()),
+            "wants to be told the time but names no key",
         ),
         (
             |manifest| manifest.rules.push(manifest.rules[0].clone()),

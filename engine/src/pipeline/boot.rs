@@ -47,7 +47,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     let mut epoch = EpochRows::new(recovered.epoch + 1);
     let mut index = Index::open_or_create(&dir.join("index"))?;
 
-    detectors.restore(&recovered.state);
+    detectors.restore(&recovered.state, &recovered.plugins);
     let session = query::session(Views::fixed(views.current()), None).await?;
     let revisions = remember_incidents(&session, &mut journal).await?;
     // What was journaled after the last durable epoch may have left already: the tables must come to know it.

@@ -210,6 +210,8 @@ fn health_row(health: detect::PluginHealth) -> store::PluginHealth {
         rows_early: health.counters.rows_early,
         states_lost: health.counters.states_lost,
         log_dropped: health.counters.log_dropped,
+        retries: health.counters.retries,
+        keys_evicted: health.counters.keys_evicted,
     }
 }
 

@@ -307,6 +307,7 @@ impl Engine {
             parts.correlator.expire(watermark);
             self.expired_at = Some(watermark);
         }
+        self.parts.detectors.retry(began.into_std());
         self.tell_plugin_health(false)?;
         let parts = &mut self.parts;
         if parts.epoch.unpublished {

@@ -268,5 +268,7 @@ static PLUGIN_HEALTH: LazyLock<SchemaRef> = LazyLock::new(|| {
         maybe_number("rows_early"),
         maybe_number("states_lost"),
         maybe_number("log_dropped"),
+        maybe_number("retries"),
+        maybe_number("keys_evicted"),
     ])
 });

@@ -1,6 +1,6 @@
 //! Events of a fixture, and batches made of them.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{Batch, Data, Kind, Manifest, SECOND, TextColumn, Values, col};
 
@@ -53,17 +53,21 @@ pub fn events(
         }
         for n in 0..repeat.unwrap_or(1) {
             let seconds = second("at") + second("every") * n as f64;
+            let time = BEGINNING + (seconds * SECOND as f64) as i64;
+            let id = if repeat.is_some() {
+                format!("{id}.{n}")
+            } else {
+                id.to_owned()
+            };
+            let own = [(col::EVENT_ID.name, json!(id)), (col::TIME.name, json!(time))];
             events.push(Event {
-                id: if repeat.is_some() {
-                    format!("{id}.{n}")
-                } else {
-                    id.to_owned()
-                },
-                time: BEGINNING + (seconds * SECOND as f64) as i64,
                 columns: columns
                     .iter()
                     .map(|(name, value)| (name.clone(), numbered(value, n)))
+                    .chain(own.map(|(name, value)| (name.to_owned(), value)))
                     .collect(),
+                id,
+                time,
             });
         }
     }
@@ -98,7 +102,7 @@ pub fn batch(manifest: &Manifest, rows: &[Event]) -> Result<Batch, String> {
 fn route(manifest: &Manifest, event: &Event) -> String {
     let text = |name: &str| event.columns.get(name).and_then(Value::as_str);
     match manifest.key.iter().find_map(|name| text(name)) {
-        Some(value) => format!("{}\u{1f}{value}", text("tenant").unwrap_or("default")),
+        Some(value) => format!("{}\0{value}", text("tenant").unwrap_or("default")),
         None => String::new(),
     }
 }

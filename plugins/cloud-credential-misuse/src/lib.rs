@@ -40,7 +40,11 @@ impl Detector for CloudCredentialMisuse {
     type Config = Config;
     type State = Keyed<Actor>;
 
-    fn manifest() -> Manifest {
+    fn new(config: Config) -> Result<Self, String> {
+        Ok(Self { config })
+    }
+
+    fn manifest(&self) -> Manifest {
         Manifest {
             id: "cloud-credential-misuse",
             version: env!("CARGO_PKG_VERSION"),
@@ -60,13 +64,10 @@ impl Detector for CloudCredentialMisuse {
                 col::API_REQUEST_DATA.name,
             ],
             key: &[col::ACTOR_USER_UID.name, col::SRC_ENDPOINT_IP.name],
+            state_version: 2,
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
-    }
-
-    fn new(config: Config) -> Self {
-        Self { config }
     }
 
     fn detect(&self, actors: &mut Keyed<Actor>, batch: &Batch, out: &mut Findings) {

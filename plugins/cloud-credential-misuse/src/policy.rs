@@ -3,17 +3,11 @@
 use sentrail_plugin::json::{self, Value};
 
 /// Managed policies that give nearly everything, by the end of their ARN.
-const POWERFUL: [&str; 5] = [
-    "/AdministratorAccess",
-    "/PowerUserAccess",
-    "/IAMFullAccess",
-    "/AmazonBedrockFullAccess",
-    "/AWSLambda_FullAccess",
-];
+const POWERFUL: [&str; 3] = ["/AdministratorAccess", "/PowerUserAccess", "/IAMFullAccess"];
 
 /// Whether a managed policy gives nearly everything.
 pub fn is_powerful(arn: &str) -> bool {
-    POWERFUL[..3].iter().any(|name| arn.ends_with(name))
+    POWERFUL.iter().any(|name| arn.ends_with(name))
 }
 
 /// A policy document, given as an object or as text, perhaps percent-encoded.

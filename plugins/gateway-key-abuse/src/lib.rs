@@ -40,7 +40,11 @@ impl Detector for GatewayKeyAbuse {
     type Config = Config;
     type State = Keyed<Key>;
 
-    fn manifest() -> Manifest {
+    fn new(config: Config) -> Result<Self, String> {
+        Ok(Self { config })
+    }
+
+    fn manifest(&self) -> Manifest {
         Manifest {
             id: "gateway-key-abuse",
             version: env!("CARGO_PKG_VERSION"),
@@ -54,13 +58,10 @@ impl Detector for GatewayKeyAbuse {
                 col::AI_COST_USD.name,
             ],
             key: &[col::GATEWAY_KEY_UID.name],
+            state_version: 2,
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
-    }
-
-    fn new(config: Config) -> Self {
-        Self { config }
     }
 
     fn detect(&self, keys: &mut Keyed<Key>, batch: &Batch, out: &mut Findings) {

@@ -35,7 +35,14 @@ impl Detector for PromptInjection {
     type Config = Config;
     type State = ();
 
-    fn manifest() -> Manifest {
+    fn new(config: Config) -> Result<Self, String> {
+        Ok(Self {
+            scorer: Scorer::default(),
+            config,
+        })
+    }
+
+    fn manifest(&self) -> Manifest {
         Manifest {
             id: "prompt-injection",
             version: env!("CARGO_PKG_VERSION"),
@@ -44,13 +51,6 @@ impl Detector for PromptInjection {
             columns: &[col::AI_PROMPT.name, col::AI_RESPONSE.name, col::AI_TOOL_NAMES.name],
             rules: rules::ALL,
             ..Manifest::EMPTY
-        }
-    }
-
-    fn new(config: Config) -> Self {
-        Self {
-            scorer: Scorer::default(),
-            config,
         }
     }
 

@@ -157,7 +157,11 @@ impl Detector for VectorBulkAccess {
     type Config = Config;
     type State = Keyed<Caller>;
 
-    fn manifest() -> Manifest {
+    fn new(config: Config) -> Result<Self, String> {
+        Ok(Self { config })
+    }
+
+    fn manifest(&self) -> Manifest {
         Manifest {
             id: "vector-bulk-access",
             version: env!("CARGO_PKG_VERSION"),
@@ -170,13 +174,10 @@ impl Detector for VectorBulkAccess {
                 col::STATUS.name,
             ],
             key: &[col::ACTOR_USER_UID.name, col::SRC_ENDPOINT_IP.name],
+            state_version: 2,
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
-    }
-
-    fn new(config: Config) -> Self {
-        Self { config }
     }
 
     fn detect(&self, callers: &mut Keyed<Caller>, batch: &Batch, out: &mut Findings) {

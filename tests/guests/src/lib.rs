@@ -1,6 +1,7 @@
 //! A guest whose configuration `{"mode":"…"}` chooses what it does wrong. Modes that name a fault commit it when the batch holds a
 //! row whose `api_operation` is `poison`; all others behave. A well-behaved row is counted under its key; every row is reported by
-//! rule `seen` with its key's count and the operation before it, so that a test sees order and state in the messages.
+//! rule `seen` with its key's count and the operation before it, so that a test sees order and state in the messages. In the modes
+//! that begin with `time`, a key that has been silent for ten seconds is reported by rule `silent` and forgotten.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,17 +9,29 @@ use std::collections::BTreeMap;
 wit_bindgen::generate!({ path: "../../schemas/wit", world: "plugin" });
 
 use sentrail::plugin::host::{self, Level};
-use sentrail::plugin::types::{Column, Detection, Entity, Relation, Rule, Severity, TextColumn, Values};
+use sentrail::plugin::types::{
+    Column, Detection, Elapsed, Entity, Evidence, Relation, Rule, Severity, TextColumn, Values,
+};
 
 const STATEFUL: bool = cfg!(feature = "stateful");
+/// Microseconds of silence that `time` reports.
+const SILENCE: i64 = 10_000_000;
 
 #[derive(Default)]
 struct Memory {
     mode: String,
     calls: u32,
-    /// Key → rows so far, last operation.
-    seen: BTreeMap<String, (u64, String)>,
+    seen: BTreeMap<String, Seen>,
     hoard: Vec<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    count: u64,
+    /// Operation, time and id of its last row.
+    last: String,
+    time: i64,
+    id: String,
 }
 
 thread_local! {
@@ -29,33 +42,7 @@ struct Hostile;
 export!(Hostile);
 
 impl Guest for Hostile {
-    fn describe() -> Manifest {
-        let rule = |id: &str, severity| Rule {
-            id: id.into(),
-            title: format!("Rule {id}"),
-            description: "For tests.".into(),
-            severity,
-            techniques: vec!["T1078.004".into()],
-        };
-        Manifest {
-            id: if STATEFUL { "hostile-stateful" } else { "hostile" }.into(),
-            version: "1.0.0".into(),
-            description: "Misbehaves on demand.".into(),
-            classes: Vec::new(),
-            layers: vec!["cloud".into(), "gateway".into()],
-            columns: vec!["api_operation".into(), "row_count".into()],
-            key: if STATEFUL {
-                vec!["actor_user_uid".into()]
-            } else {
-                Vec::new()
-            },
-            state_version: 1,
-            rules: vec![rule("seen", Severity::Low), rule("loud", Severity::High)],
-            config_schema: String::new(),
-        }
-    }
-
-    fn configure(json: String) -> Result<(), String> {
+    fn configure(json: String) -> Result<Manifest, String> {
         let mode = json
             .split("\"mode\":\"")
             .nth(1)
@@ -65,12 +52,25 @@ impl Guest for Hostile {
         if mode == "refuse" {
             return Err("mode `refuse` is refused".into());
         }
+        let manifest = manifest(&mode);
         MEMORY.with_borrow_mut(|memory| memory.mode = mode);
-        Ok(())
+        Ok(manifest)
     }
 
     fn detect(batch: Batch) -> Result<Findings, String> {
         MEMORY.with_borrow_mut(|memory| memory.detect(&batch))
+    }
+
+    fn advance(time: i64) -> Result<Findings, String> {
+        MEMORY.with_borrow_mut(|memory| {
+            let mut findings = nothing();
+            match memory.mode.as_str() {
+                "time-trap" => panic!("time"),
+                "time-row" => findings.detections.push(detection("seen", vec![0], String::new())),
+                _ => memory.silent(time, &mut findings),
+            }
+            Ok(findings)
+        })
     }
 
     fn save() -> Vec<u8> {
@@ -78,19 +78,26 @@ impl Guest for Hostile {
             if memory.mode == "save-trap" {
                 panic!("no");
             }
-            let lines: Vec<String> = memory
-                .seen
-                .iter()
-                .map(|(key, (count, last))| format!("{key}\t{count}\t{last}"))
-                .collect();
+            if memory.mode == "bloat" {
+                return vec![b'x'; 17 << 20];
+            }
+            let line = |(key, seen): (&String, &Seen)| {
+                let Seen { count, last, time, id } = seen;
+                format!("{key}\t{count}\t{last}\t{time}\t{id}")
+            };
+            let lines: Vec<String> = memory.seen.iter().map(line).collect();
             lines.join("\n").into_bytes()
         })
     }
 
-    fn restore(state: Vec<u8>) -> Result<(), String> {
+    /// Version 1 had no times and ids.
+    fn restore(version: u32, state: Vec<u8>) -> Result<(), String> {
         MEMORY.with_borrow_mut(|memory| {
             if memory.mode == "no-restore" {
                 return Err("this state is not mine".into());
+            }
+            if version > 2 {
+                return Err(format!("state of version {version}"));
             }
             let text = String::from_utf8(state).map_err(|error| error.to_string())?;
             for line in text.lines() {
@@ -98,8 +105,13 @@ impl Guest for Hostile {
                 let (Some(key), Some(count), Some(last)) = (parts.next(), parts.next(), parts.next()) else {
                     return Err(format!("`{line}` is no state"));
                 };
-                let count = count.parse().map_err(|_| "no count".to_owned())?;
-                memory.seen.insert(key.to_owned(), (count, last.to_owned()));
+                let seen = Seen {
+                    count: count.parse().map_err(|_| "no count".to_owned())?,
+                    last: last.to_owned(),
+                    time: parts.next().and_then(|time| time.parse().ok()).unwrap_or_default(),
+                    id: parts.next().unwrap_or_default().to_owned(),
+                };
+                memory.seen.insert(key.to_owned(), seen);
             }
             Ok(())
         })
@@ -115,27 +127,65 @@ impl Memory {
         if self.mode == "chatter" {
             (0..10_000).for_each(|_| host::log(Level::Warn, &"x".repeat(10_000)));
         }
-        let mut findings = Findings {
-            detections: Vec::new(),
-            relations: Vec::new(),
-        };
+        let mut findings = nothing();
+        findings.keys_evicted = if self.mode == "evict" { 3 } else { 0 };
         for row in 0..batch.rows {
+            let late = batch.late.get(row as usize).is_some_and(|late| *late == 1);
+            let time = batch.time[row as usize];
+            if self.mode.starts_with("time") && !late {
+                self.silent(time - 1, &mut findings);
+            }
             let operation = text(&batch.columns[0], row);
             if operation == "poison" || self.mode == "always" {
                 self.misbehave(batch, row, &mut findings)?;
             }
             let key = slice(&batch.key, row);
-            let (count, last) = self.seen.entry(key).or_default();
-            *count += 1;
-            let late = batch.late.get(row as usize).is_some_and(|late| *late == 1);
+            let seen = self.seen.entry(key).or_default();
+            seen.count += 1;
             let message = format!(
-                "{operation} is number {count} after {last}{}",
+                "{operation} is number {} after {}{}",
+                seen.count,
+                seen.last,
                 if late { ", late" } else { "" }
             );
-            *last = operation;
+            seen.last = operation;
+            seen.time = time;
+            seen.id = text(&batch.columns[2], row);
             findings.detections.push(detection("seen", vec![row], message));
         }
         Ok(findings)
+    }
+
+    fn silent(&mut self, time: i64, findings: &mut Findings) {
+        let mode = self.mode.clone();
+        self.seen.retain(|key, seen| {
+            let over = seen.time + SILENCE <= time;
+            if over {
+                findings.detections.push(Detection {
+                    shown_by: Evidence::Elapsed(Elapsed {
+                        key: if mode == "time-key" {
+                            "nobody".into()
+                        } else {
+                            key.clone()
+                        },
+                        time: if mode == "time-ahead" {
+                            time + 1
+                        } else {
+                            seen.time + SILENCE
+                        },
+                        layer: if mode == "time-layer" { "sky" } else { "cloud" }.into(),
+                        events: if mode == "time-event" {
+                            Vec::new()
+                        } else {
+                            vec![seen.id.clone()]
+                        },
+                    }),
+                    entities: vec![entity("model", "m")],
+                    ..detection("silent", Vec::new(), format!("silent after {} rows", seen.count))
+                });
+            }
+            !over
+        });
     }
 
     fn misbehave(&mut self, batch: &Batch, row: u32, findings: &mut Findings) -> Result<(), String> {
@@ -172,21 +222,63 @@ impl Memory {
     }
 }
 
+fn manifest(mode: &str) -> Manifest {
+    let rule = |id: &str, severity| Rule {
+        id: id.into(),
+        title: format!("Rule {id}"),
+        description: "For tests.".into(),
+        severity,
+        techniques: vec!["T1078.004".into()],
+    };
+    let mut rules = vec![rule("seen", Severity::Low), rule("loud", Severity::High)];
+    if mode.starts_with("time") {
+        rules.push(rule("silent", Severity::Medium));
+    }
+    Manifest {
+        id: if STATEFUL { "hostile-stateful" } else { "hostile" }.into(),
+        version: "1.0.0".into(),
+        description: "Misbehaves on demand.".into(),
+        classes: Vec::new(),
+        layers: vec!["cloud".into(), "gateway".into()],
+        columns: vec!["api_operation".into(), "row_count".into(), "event_id".into()],
+        key: if STATEFUL {
+            vec!["actor_user_uid".into()]
+        } else {
+            Vec::new()
+        },
+        state_version: 2,
+        wants_time: mode.starts_with("time"),
+        rules,
+        config_schema: String::new(),
+    }
+}
+
+fn nothing() -> Findings {
+    Findings {
+        detections: Vec::new(),
+        relations: Vec::new(),
+        keys_evicted: 0,
+    }
+}
+
 fn detection(rule: &str, rows: Vec<u32>, message: String) -> Detection {
     Detection {
         rule: rule.into(),
-        rows,
+        shown_by: Evidence::Rows(rows),
         severity: None,
         message,
         entities: Vec::new(),
     }
 }
 
-fn relation(kind: &str, row: u32) -> Relation {
-    let entity = |kind: &str, value: &str| Entity {
+fn entity(kind: &str, value: &str) -> Entity {
+    Entity {
         kind: kind.into(),
         value: value.into(),
-    };
+    }
+}
+
+fn relation(kind: &str, row: u32) -> Relation {
     Relation {
         source: entity("principal", "Ann@Example.com"),
         kind: kind.into(),

@@ -16,6 +16,8 @@ fn poisoned() -> Vec<Event> {
 fn run(bad: &str, mode: &str) -> Option<(Detectors, Vec<Detection>)> {
     let good = if bad == STATEFUL { STATELESS } else { STATEFUL };
     let rig = Rig::new(&[(bad, mode), (good, "good")])?;
+    // Only an endless call has to run out of time; on a busy machine a large answer must not.
+    let rig = if mode == "loop" { rig } else { rig.patient() };
     let mut detectors = rig.load();
     assert_eq!(detectors.problems(), []);
     let mut found = feed(&mut detectors, &poisoned(), 20, 5000);
@@ -200,15 +202,14 @@ fn bad_files_are_refused_and_the_others_run() {
     );
     assert_eq!(
         reason("twice"),
-        "another file holds a plugin `hostile`, too; ids must be unique"
+        "it is plugin `hostile`, and a file is named after the plugin in it: hostile.wasm"
     );
-    // The fourth: configuration for a plugin that was refused.
-    assert_eq!(detectors.problems().len(), 4, "{:?}", detectors.problems());
+    assert_eq!(detectors.problems().len(), 3, "{:?}", detectors.problems());
     assert_eq!(detectors.digests().len(), 1);
 }
 
 /// One key's rows of 100 KB each, far more than is kept to be shown again.
-fn long(count: usize) -> Vec<Event> {
+pub(super) fn long(count: usize) -> Vec<Event> {
     (0..count)
         .map(|number| {
             event(
@@ -236,7 +237,7 @@ fn a_trap_after_much_history_loses_no_state() {
     assert!(found[58].message.starts_with("59 xxx"), "{}", &found[58].message[..20]);
     let restored = detectors.save();
     let mut again = rig.load();
-    again.restore(&restored);
+    again.restore(&restored, &again.digests());
     again.detect(&batch(&[event(99, 99_000, "ann", "Last")]));
     let found = again.advance(&Watermarks::default()).detections;
     assert!(

@@ -12,7 +12,8 @@ use super::{
 use crate::detect::error::{CallError, CallFault, cut};
 use crate::detect::layout::{LaidBatch, LaidColumn, LaidText, LaidValues};
 use crate::detect::manifest::{PluginManifest, PluginRule};
-use crate::model::Severity;
+use crate::detect::saved::SavedState;
+use crate::model::{Micros, Severity};
 
 /// Log lines of one call.
 const LOG_LINES_MAX: u32 = 16;
@@ -108,12 +109,9 @@ impl Instance {
         }
     }
 
-    pub fn describe(&mut self) -> Result<PluginManifest, CallError> {
-        self.call(|plugin, store| plugin.call_describe(store)).map(manifest)
-    }
-
-    pub fn configure(&mut self, json: &str) -> Result<(), CallError> {
+    pub fn configure(&mut self, json: &str) -> Result<PluginManifest, CallError> {
         self.call(|plugin, store| plugin.call_configure(store, json))?
+            .map(manifest)
             .map_err(refused)
     }
 
@@ -135,8 +133,13 @@ impl Instance {
         self.call(|plugin, store| plugin.call_save(store))
     }
 
-    pub fn restore(&mut self, state: &[u8]) -> Result<(), CallError> {
-        self.call(|plugin, store| plugin.call_restore(store, state))?
+    pub fn advance(&mut self, time: Micros) -> Result<Findings, CallError> {
+        self.call(|plugin, store| plugin.call_advance(store, time))?
+            .map_err(refused)
+    }
+
+    pub fn restore(&mut self, state: &SavedState) -> Result<(), CallError> {
+        self.call(|plugin, store| plugin.call_restore(store, state.version, &state.bytes))?
             .map_err(refused)
     }
 
@@ -232,6 +235,7 @@ fn manifest(found: types::Manifest) -> PluginManifest {
         columns: found.columns,
         key: found.key,
         state_version: found.state_version,
+        wants_time: found.wants_time,
         rules: found
             .rules
             .into_iter()

@@ -14,7 +14,9 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-pub(super) use bindings::sentrail::plugin::types::{Detection as FoundDetection, Entity as FoundEntity, Findings};
+pub(super) use bindings::sentrail::plugin::types::{
+    Detection as FoundDetection, Elapsed, Entity as FoundEntity, Evidence, Findings,
+};
 pub(super) use instance::{Instance, severity};
 
 use super::error::{CallError, CallFault, DetectError};
@@ -42,7 +44,7 @@ const TABLES_MAX: u32 = 8;
 /// Machine stack of a guest, in bytes.
 const STACK_BYTES_MAX: usize = 512 << 10;
 /// Most that one call may hand back, in bytes as the host holds it. Overlapping strings count each time.
-pub(super) const OUTPUT_BYTES_MAX: usize = 32 << 20;
+pub const OUTPUT_BYTES_MAX: usize = 32 << 20;
 
 /// What one call may use.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +101,7 @@ impl Host {
     pub fn load(&self, bytes: &[u8]) -> Result<Guest, String> {
         let component = Component::from_binary(&self.engine, bytes)
             .map_err(|error| format!("it is no usable WebAssembly component: {error:#}"))?;
+        let mut imports = Vec::new();
         for (name, item) in component.component_type().imports(&self.engine) {
             let allowed = name.starts_with("sentrail:plugin/host@")
                 || name.starts_with("sentrail:plugin/types@")
@@ -109,6 +112,7 @@ impl Host {
                      imports no WASI)"
                 ));
             }
+            imports.push(name.to_owned());
         }
         let pre = self
             .linker
@@ -117,6 +121,7 @@ impl Host {
             .map_err(|error| format!("it does not fit the contract of schemas/wit/plugin.wit: {error:#}"))?;
         Ok(Guest {
             pre,
+            imports,
             limits: self.limits,
         })
     }
@@ -154,6 +159,8 @@ fn engine(cache_dir: Option<&Path>) -> wasmtime::Result<Engine> {
 /// A compiled plugin that can be instantiated.
 pub(super) struct Guest {
     pre: bindings::PluginPre<State>,
+    /// Names of what it takes from the host.
+    pub imports: Vec<String>,
     limits: Limits,
 }
 

@@ -40,6 +40,10 @@ pub struct PluginHealth {
     pub rows_early: u64,
     pub states_lost: u64,
     pub log_dropped: u64,
+    /// How often it was tried again after a quarantine.
+    pub retries: u64,
+    /// Keys that it forgot before their time, to stay within a bound.
+    pub keys_evicted: u64,
 }
 
 pub fn detections_to_batch(detections: &[Detection]) -> Result<RecordBatch, StoreError> {
@@ -220,6 +224,8 @@ pub fn plugin_health_to_batch(health: &[PluginHealth]) -> Result<RecordBatch, St
             counts(health.iter().map(|h| h.rows_early)),
             counts(health.iter().map(|h| h.states_lost)),
             counts(health.iter().map(|h| h.log_dropped)),
+            counts(health.iter().map(|h| h.retries)),
+            counts(health.iter().map(|h| h.keys_evicted)),
         ],
     )
 }
