@@ -6,6 +6,7 @@
 pub mod model;
 
 pub mod config;
+mod listener;
 pub mod source;
 
 pub mod normalize;

@@ -42,6 +42,33 @@ pub struct SourceSettings {
 pub enum SourceKind {
     File { glob: String, follow: bool },
     Kafka(KafkaSettings),
+    Http(HttpSettings),
+    Syslog(SyslogSettings),
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    pub listen: SocketAddr,
+    /// A request must carry one of them. Required when `listen` is beyond loopback.
+    pub tokens: Vec<Secret>,
+    pub spool: SpoolSettings,
+}
+
+#[derive(Clone, Debug)]
+pub struct SyslogSettings {
+    /// At least one of the two.
+    pub tcp: Option<SocketAddr>,
+    pub udp: Option<SocketAddr>,
+    pub spool: SpoolSettings,
+}
+
+/// How what is accepted waits for the pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct SpoolSettings {
+    /// Bytes on disk at which senders are told to wait.
+    pub bytes_max: u64,
+    /// A source that nobody sends to this long leaves the watermark.
+    pub idle_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]

@@ -332,7 +332,7 @@ fn print_of(offset: &InputOffset) -> Fingerprint {
             hash: *fingerprint,
             head_bytes: *head_bytes,
         },
-        InputOffset::Kafka { .. } => Fingerprint::default(),
+        InputOffset::Kafka { .. } | InputOffset::Spool { .. } => Fingerprint::default(),
     }
 }
 

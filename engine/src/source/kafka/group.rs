@@ -96,7 +96,7 @@ pub(super) fn kafka_offsets(source: &str, offsets: &Offsets) -> impl Iterator<It
         .into_iter()
         .filter_map(|(input, offset)| match offset {
             InputOffset::Kafka { next } => Some((input, next)),
-            InputOffset::File { .. } => None,
+            InputOffset::File { .. } | InputOffset::Spool { .. } => None,
         })
 }
 

@@ -191,7 +191,13 @@ fn every_file_is_opened_before_any_is_read_and_more_files_than_handles_are_read(
 fn a_pattern_without_files_is_refused_unless_followed() {
     let dir = Scratch::new();
     let bounded = file_source("s", &dir.path("*.json"), false);
-    let refused = start(std::slice::from_ref(&bounded), &Offsets::new(), Arc::default()).err();
+    let refused = start(
+        std::slice::from_ref(&bounded),
+        &Offsets::new(),
+        &dir.path("spool"),
+        Arc::default(),
+    )
+    .err();
     assert!(matches!(refused, Some(SourceError::NoFiles { .. })));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

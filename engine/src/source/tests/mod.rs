@@ -78,6 +78,8 @@ struct Run {
     progress: Arc<Progress>,
     time_of: fn(&Payload) -> Option<Micros>,
     seen: Seen,
+    /// Goes last.
+    _spools: Scratch,
 }
 
 #[derive(Default)]
@@ -110,7 +112,8 @@ impl Run {
 
     fn start_timed(settings: &[SourceSettings], resume: &Offsets, time_of: fn(&Payload) -> Option<Micros>) -> Run {
         let progress = Arc::new(Progress::default());
-        let (sources, events) = start(settings, resume, Arc::clone(&progress)).expect("started");
+        let spools = Scratch::new();
+        let (sources, events) = start(settings, resume, &spools.0, Arc::clone(&progress)).expect("started");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -122,6 +125,7 @@ impl Run {
             progress,
             time_of,
             seen: Seen::default(),
+            _spools: spools,
         }
     }
 
