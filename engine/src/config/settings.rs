@@ -76,10 +76,25 @@ pub struct KafkaSettings {
     pub brokers: String,
     pub topics: Vec<String>,
     pub group: String,
+    /// Where a partition begins that neither the data directory nor the group has an offset for.
+    pub start: KafkaStart,
     /// A partition that is read to its end and stays silent this long leaves the watermark.
     pub idle_timeout: Duration,
     /// librdkafka settings passed through as they are.
     pub properties: BTreeMap<String, String>,
+    /// The same for those that hold secrets.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KafkaStart {
+    #[default]
+    Earliest,
+    Latest,
+    /// At the first record that the broker dates at or after this time.
+    Time(Micros),
+    /// Nowhere: the group must have an offset, else the source fails.
+    Committed,
 }
 
 #[derive(Clone, Debug)]

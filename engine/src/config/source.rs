@@ -15,6 +15,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const SPOOL_MB: u64 = 1024;
 /// A spool is freed in pieces of 16 MiB, and one is always open.
 const SPOOL_MB_MIN: u64 = 64;
+/// Settings of librdkafka that must not stand in a file.
+const SECRET_PROPERTIES: [&str; 5] = [
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.keystore.password",
+    "ssl.key.pem",
+    "sasl.oauthbearer.client.secret",
+];
 const TENANT_DEFAULT: &str = "default";
 
 #[derive(Deserialize)]
@@ -38,8 +46,11 @@ pub(super) enum Source {
         tenant: Option<String>,
         lateness: Option<Span>,
         idle_timeout: Option<Span>,
+        start: Option<String>,
         #[serde(default)]
         properties: BTreeMap<String, String>,
+        #[serde(default)]
+        properties_env: BTreeMap<String, String>,
     },
     Http {
         name: String,
@@ -103,7 +114,9 @@ impl Source {
                 tenant,
                 lateness,
                 idle_timeout,
+                start,
                 properties,
+                properties_env,
             } => {
                 let brokers = brokers.into_vec().join(",");
                 if brokers.is_empty() || topics.is_empty() {
@@ -111,12 +124,25 @@ impl Source {
                         "[[source]] name = \"{name}\": a kafka source needs at least one of `brokers` and one of `topics`"
                     ));
                 }
+                if let Some(key) = SECRET_PROPERTIES.iter().find(|key| properties.contains_key(**key)) {
+                    return Err(format!(
+                        "[[source]] name = \"{name}\": properties holds the secret \"{key}\": put it into an environment variable, \
+                         and the variable's name into properties_env"
+                    ));
+                }
+                let secrets = properties_env.into_iter().map(|(key, variable)| {
+                    let place = format!("[[source]] name = \"{name}\": properties_env \"{key}\"");
+                    Ok(secret(env, &place, Some(variable))?.map(|secret| (key, secret)))
+                });
+                let secrets = secrets.filter_map(Result::transpose).collect::<Result<_, String>>()?;
                 let kind = SourceKind::Kafka(KafkaSettings {
                     brokers,
                     topics,
                     group: group.unwrap_or_else(|| "sentrail".into()),
+                    start: kafka_start(&name, start.as_deref())?,
                     idle_timeout: idle_timeout.map_or(IDLE_TIMEOUT, |span| span.0),
                     properties,
+                    secrets,
                 });
                 Ok(settings(name, format, tenant, lateness, kind))
             }
@@ -189,6 +215,22 @@ fn settings(
         format,
         lateness: lateness.map(Span::micros),
         kind,
+    }
+}
+
+fn kafka_start(name: &str, start: Option<&str>) -> Result<KafkaStart, String> {
+    match start {
+        None => Ok(KafkaStart::default()),
+        Some("earliest") => Ok(KafkaStart::Earliest),
+        Some("latest") => Ok(KafkaStart::Latest),
+        Some("committed") => Ok(KafkaStart::Committed),
+        Some(time) => match chrono::DateTime::parse_from_rfc3339(time) {
+            Ok(time) => Ok(KafkaStart::Time(time.timestamp_micros())),
+            Err(_) => Err(format!(
+                "[[source]] name = \"{name}\": start = \"{time}\": valid are \"earliest\", \"latest\", \"committed\" and a time such as \
+                 \"2026-01-02T03:04:05Z\""
+            )),
+        },
     }
 }
 

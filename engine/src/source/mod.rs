@@ -103,6 +103,15 @@ pub enum SourceError {
         existing: String,
     },
     #[error(
+        "source {source_name}: start = \"committed\", but group {group:?} has no offset of topic {topic:?}; valid are a group that \
+         has read the topic, or start = \"earliest\", \"latest\" or a time"
+    )]
+    NoCommitted {
+        source_name: String,
+        group: String,
+        topic: String,
+    },
+    #[error(
         "source {source_name}: the Kafka client failed and cannot go on: {reason}; a restart resumes from the last offsets"
     )]
     KafkaFatal { source_name: String, reason: String },
@@ -182,7 +191,13 @@ pub fn start(
                 sources.spawn(&setting.name, move || followed.run(&outlet))?;
             }
             SourceKind::Kafka(kafka) => {
-                let consumer = Arc::new(kafka::Consumer::new(&name, kafka, resume, outlet.clone())?);
+                let consumer = Arc::new(kafka::Consumer::new(
+                    &name,
+                    kafka,
+                    resume,
+                    outlet.clone(),
+                    Arc::clone(&progress),
+                )?);
                 sources.kafka.push(Arc::clone(&consumer));
                 sources.spawn(&setting.name, move || consumer.run())?;
             }
