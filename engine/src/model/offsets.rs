@@ -46,6 +46,10 @@ pub enum InputOffset {
         records: u64,
         fingerprint: u64,
         head_bytes: u64,
+        /// Brackets that are open there, when the elements of a document's array are records: 1 in an array, 2 in an array in an
+        /// object; 0 between records.
+        #[serde(default)]
+        depth: u8,
     },
 }
 

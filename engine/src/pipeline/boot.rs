@@ -103,6 +103,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         &settings.sources,
         &recovered.offsets,
         &dir.join("spool"),
+        &|source| normalizer.wrappers(&source.name),
         progress.clone(),
     )?;
     let serve = super::servers::start(&settings.serve, &views, &index).await?;

@@ -33,6 +33,7 @@ use files::BoundedFile;
 use outlet::{Outlet, Stopped, WAITING_MAX};
 use spool::Spool;
 
+pub use frame::Wrappers;
 pub use outlet::Progress;
 
 /// How often a listening source looks whether it should stop.
@@ -147,12 +148,13 @@ pub struct Sources {
     spools: Vec<(InputId, Arc<Spool>)>,
 }
 
-/// Starts reading. `resume` says where each input goes on; spools are kept in `dir`; `progress` is how the pipeline reports what it
-/// decoded. The receiver ends (gives `None`) when all sources have ended or were stopped.
+/// Starts reading. `resume` says where each input goes on; spools are kept in `dir`; `wrappers` gives the keys under which a file
+/// source's documents may hold their records; `progress` is how the pipeline reports what it decoded. The receiver ends (gives `None`) when all sources have ended or were stopped.
 pub fn start(
     settings: &[SourceSettings],
     resume: &Offsets,
     dir: &Path,
+    wrappers: &dyn Fn(&SourceSettings) -> Wrappers,
     progress: Arc<Progress>,
 ) -> Result<(Sources, mpsc::Receiver<SourceEvent>), SourceError> {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -177,16 +179,15 @@ pub fn start(
                         pattern: glob.clone(),
                     });
                 }
-                bounded.push(
-                    paths
-                        .into_iter()
-                        .map(|path| BoundedFile::new(&name, path, resume))
-                        .collect(),
-                );
+                let wrappers = wrappers(setting);
+                let files = paths
+                    .into_iter()
+                    .map(|path| BoundedFile::new(&name, path, resume, &wrappers));
+                bounded.push(files.collect());
             }
             SourceKind::File { glob, follow: true } => {
                 files::expand(&name, glob)?;
-                let followed = follow::Followed::new(&name, glob, resume);
+                let followed = follow::Followed::new(&name, glob, resume, &wrappers(setting));
                 let outlet = outlet.clone();
                 sources.spawn(&setting.name, move || followed.run(&outlet))?;
             }
