@@ -225,6 +225,7 @@ pub fn start(
             }
         }
     }
+    tell_abandoned(dir, settings);
     if !bounded.is_empty() {
         sources.spawn("files", move || files::run(bounded, &outlet, &progress))?;
     }
@@ -370,6 +371,18 @@ fn listen<T>(source: &str, address: SocketAddr, bind: fn(SocketAddr) -> std::io:
         address,
         reason: error.to_string(),
     })
+}
+
+/// A spool whose source is no longer configured may hold records that were accepted and not read.
+fn tell_abandoned(dir: &Path, settings: &[SourceSettings]) {
+    // A directory that is not there holds nothing.
+    let found = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for name in found.map(|entry| entry.file_name()) {
+        if !settings.iter().any(|source| *source.name == *name) {
+            let spool = dir.join(name);
+            tracing::warn!(spool = %spool.display(), "no source has this name: what its spool holds is not read until one has");
+        }
+    }
 }
 
 fn spool_offset(input: &InputId, offsets: &Offsets) -> Option<u64> {
