@@ -3,6 +3,7 @@
 
 mod cli;
 mod files;
+mod intake;
 mod kafka;
 mod operating;
 mod restart;

@@ -97,7 +97,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("datafusion_postgres", &["query"]),
     ("datafusion_pg_catalog", &["query"]),
     ("datafusion", &["query", "store", "pipeline", "cli"]),
-    ("axum", &["serve", "source", "forward/tests"]),
+    ("axum", &["serve", "source", "listener.rs", "forward/tests"]),
     ("reqwest", &["forward"]),
     ("anyhow", &["cli"]),
     ("clap", &["cli", "query/render"]),

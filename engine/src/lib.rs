@@ -10,6 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub mod model;
 
 pub mod config;
+mod listener;
 pub mod source;
 
 pub mod normalize;

@@ -92,8 +92,20 @@ fn start(dir: &Path, port: Option<u16>, detach: bool) -> Result<()> {
 pub struct Broker {
     child: Option<Child>,
     port: u16,
+    secure: Secure,
     log: PathBuf,
 }
+
+/// The broker's listeners that ask for a password; a user that exists for every mechanism.
+struct Secure {
+    plain_port: u16,
+    tls_port: u16,
+    /// The certificate of the TLS listener, which signs itself.
+    certificate: PathBuf,
+}
+
+const USER: &str = "sentrail";
+const PASSWORD: &str = "EXAMPLE-password";
 
 impl Broker {
     /// Starts an empty broker whose data and log are in `dir`, on `port` or a free one, and waits until it answers. `None`, with the
@@ -120,8 +132,13 @@ impl Broker {
             Some(port) => port,
             None => free_port()?,
         };
+        let secure = Secure {
+            plain_port: free_port()?,
+            tls_port: free_port()?,
+            certificate: certificate(&dir)?,
+        };
         let properties = dir.join("server.properties");
-        fs::write(&properties, server_properties(&dir, port, free_port()?))?;
+        fs::write(&properties, server_properties(&dir, port, free_port()?, &secure))?;
         let classpath = format!("{}/*", jars.display());
         format_storage(&classpath, &properties)?;
 
@@ -145,6 +162,7 @@ impl Broker {
         let mut broker = Broker {
             child: Some(child),
             port,
+            secure,
             log,
         };
         broker.await_answer()?;
@@ -154,6 +172,24 @@ impl Broker {
     /// What a client's `bootstrap.servers` must say.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Address with SASL, address with SASL over TLS, its certificate, user and password, parted by commas.
+    pub fn secure(&self) -> String {
+        let Secure {
+            plain_port,
+            tls_port,
+            certificate,
+        } = &self.secure;
+        format!(
+            "127.0.0.1:{plain_port},127.0.0.1:{tls_port},{},{USER},{PASSWORD}",
+            certificate.display()
+        )
+    }
+
+    /// What Java programs of Kafka need as their class path.
+    pub fn classpath() -> Result<String> {
+        Ok(format!("{}/*", jars()?.canonicalize()?.display()))
     }
 
     fn await_answer(&mut self) -> Result<()> {
@@ -223,7 +259,7 @@ fn java(classpath: &str) -> Command {
 /// Fetches the broker's jars once; a directory that exists is complete, because it is renamed into place at the end.
 fn jars() -> Result<PathBuf> {
     let home = home();
-    let jars = home.join(format!("jars-{KAFKA_VERSION}"));
+    let jars = home.join(format!("jars-tools-{KAFKA_VERSION}"));
     if jars.is_dir() {
         return Ok(jars);
     }
@@ -268,22 +304,41 @@ fn pom() -> String {
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
          <groupId>dev.sentrail</groupId><artifactId>kafka-broker</artifactId><version>1</version><packaging>pom</packaging>\
-         <dependencies>{}{}</dependencies></project>\n",
+         <dependencies>{}{}{}</dependencies></project>\n",
         dependency("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
+        // The console producer.
+        dependency("org.apache.kafka", "kafka-tools", KAFKA_VERSION),
         dependency("org.slf4j", "slf4j-simple", SLF4J_VERSION),
     )
 }
 
 /// One node that is broker and controller, everything on loopback, everything replicated once.
-fn server_properties(dir: &Path, port: u16, controller_port: u16) -> String {
+fn server_properties(dir: &Path, port: u16, controller_port: u16, secure: &Secure) -> String {
+    let (plain, tls) = (secure.plain_port, secure.tls_port);
+    let logins: String = ["sasl_plaintext", "sasl_ssl"]
+        .map(|listener| {
+            let module = "org.apache.kafka.common.security";
+            format!(
+                "listener.name.{listener}.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";\n\
+                 listener.name.{listener}.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+                 listener.name.{listener}.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;\n"
+            )
+        })
+        .concat();
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{tls},\
+         CONTROLLER://127.0.0.1:{controller_port}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{tls}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL\n\
+         sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+         {logins}\
+         ssl.keystore.type=PKCS12\n\
+         ssl.keystore.location={}\n\
+         ssl.keystore.password={PASSWORD}\n\
          log.dirs={}\n\
          num.partitions=4\n\
          auto.create.topics.enable=true\n\
@@ -296,6 +351,7 @@ fn server_properties(dir: &Path, port: u16, controller_port: u16) -> String {
          share.coordinator.state.topic.replication.factor=1\n\
          share.coordinator.state.topic.min.isr=1\n\
          group.initial.rebalance.delay.ms=0\n",
+        dir.join(KEYSTORE).display(),
         dir.join("data").display()
     )
 }
@@ -311,6 +367,14 @@ fn format_storage(classpath: &str, properties: &Path) -> Result<()> {
             "--config",
         ])
         .arg(properties)
+        .args([
+            "--add-scram",
+            &format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]"),
+        ])
+        .args([
+            "--add-scram",
+            &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"),
+        ])
         .stdin(Stdio::null())
         .output()
         .context("cannot run java")?;
@@ -323,6 +387,53 @@ fn format_storage(classpath: &str, properties: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+const KEYSTORE: &str = "broker.p12";
+
+/// Makes a key and a certificate that signs itself, with Java's own tool; gives the certificate's file.
+fn certificate(dir: &Path) -> Result<PathBuf> {
+    let (keystore, certificate) = (dir.join(KEYSTORE), dir.join("broker.pem"));
+    for old in [&keystore, &certificate] {
+        // What is not there need not go; what cannot go is told by keytool.
+        let _ = fs::remove_file(old);
+    }
+    let keytool = |verb: &[&str]| -> Result<()> {
+        let done = Command::new("keytool")
+            .args(verb)
+            .args([
+                "-alias",
+                "broker",
+                "-storetype",
+                "PKCS12",
+                "-storepass",
+                PASSWORD,
+                "-keystore",
+            ])
+            .arg(&keystore)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run keytool, which comes with Java")?;
+        if !done.status.success() {
+            bail!(
+                "keytool failed ({}): {}",
+                done.status,
+                String::from_utf8_lossy(&done.stdout)
+            );
+        }
+        Ok(())
+    };
+    let subject = ["-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1", "-validity", "30"];
+    keytool(
+        &[
+            &["-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1"],
+            &subject[..],
+        ]
+        .concat(),
+    )?;
+    let file = certificate.display().to_string();
+    keytool(&["-exportcert", "-rfc", "-file", &file])?;
+    Ok(certificate)
 }
 
 fn free_port() -> Result<u16> {

@@ -25,8 +25,14 @@ pub fn main(arguments: &[String]) -> Result<()> {
         .env("SENTRAIL_TEST_GUESTS", &guest_dir)
         .stdout(Stdio::piped());
     match &broker {
-        Some(broker) => command.env("SENTRAIL_TEST_KAFKA", broker.bootstrap()),
-        None => command.env_remove("SENTRAIL_TEST_KAFKA"),
+        Some(broker) => command
+            .env("SENTRAIL_TEST_KAFKA", broker.bootstrap())
+            .env("SENTRAIL_TEST_KAFKA_SECURE", broker.secure())
+            .env("SENTRAIL_TEST_KAFKA_CLASSPATH", kafka::Broker::classpath()?),
+        None => command
+            .env_remove("SENTRAIL_TEST_KAFKA")
+            .env_remove("SENTRAIL_TEST_KAFKA_SECURE")
+            .env_remove("SENTRAIL_TEST_KAFKA_CLASSPATH"),
     };
     let mut child = command.spawn().context("cargo cannot be started")?;
     let output = child.stdout.take().context("cargo has no output")?;

@@ -29,6 +29,8 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
             SourceKind::File { follow: false, .. } => "file, read to the end",
             SourceKind::File { follow: true, .. } => "file, followed",
             SourceKind::Kafka(_) => "kafka",
+            SourceKind::Http(_) => "http",
+            SourceKind::Syslog(_) => "syslog",
         };
         let lateness = normalizer.lateness(&source.name) / crate::model::time::SECOND;
         let what = format!(

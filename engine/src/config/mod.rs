@@ -2,6 +2,7 @@
 //! variables that hold secrets: nothing is connected here.
 
 mod settings;
+mod source;
 mod target;
 #[cfg(test)]
 mod tests;

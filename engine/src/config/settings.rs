@@ -43,6 +43,33 @@ pub struct SourceSettings {
 pub enum SourceKind {
     File { glob: String, follow: bool },
     Kafka(KafkaSettings),
+    Http(HttpSettings),
+    Syslog(SyslogSettings),
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    pub listen: SocketAddr,
+    /// A request must carry one of them. Required when `listen` is beyond loopback.
+    pub tokens: Vec<Secret>,
+    pub spool: SpoolSettings,
+}
+
+#[derive(Clone, Debug)]
+pub struct SyslogSettings {
+    /// At least one of the two.
+    pub tcp: Option<SocketAddr>,
+    pub udp: Option<SocketAddr>,
+    pub spool: SpoolSettings,
+}
+
+/// How what is accepted waits for the pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct SpoolSettings {
+    /// Bytes on disk at which senders are told to wait.
+    pub bytes_max: u64,
+    /// A source that nobody sends to this long leaves the watermark.
+    pub idle_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -50,10 +77,23 @@ pub struct KafkaSettings {
     pub brokers: String,
     pub topics: Vec<String>,
     pub group: String,
+    /// Where a partition begins that neither the data directory nor the group has an offset for.
+    pub start: KafkaStart,
     /// A partition that is read to its end and stays silent this long leaves the watermark.
     pub idle_timeout: Duration,
     /// librdkafka settings passed through as they are. Some hold passwords, so none is shown.
     pub properties: BTreeMap<String, Secret>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KafkaStart {
+    #[default]
+    Earliest,
+    Latest,
+    /// At the first record that the broker dates at or after this time.
+    Time(Micros),
+    /// Nowhere: the group must have an offset, else the source fails.
+    Committed,
 }
 
 #[derive(Clone, Debug)]

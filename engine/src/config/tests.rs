@@ -16,6 +16,18 @@ brokers = ["127.0.0.1:9092", "127.0.0.1:9093"]
 topics = ["llm"]
 format = "litellm"
 lateness = "90s"
+[[source]]
+name = "otel"
+type = "http"
+listen = "127.0.0.1:4318"
+token_env = ["HOOK"]
+format = "auto"
+[[source]]
+name = "hosts"
+type = "syslog"
+udp = "0.0.0.0:5514"
+format = "auto"
+spool_mb = 64
 [plugins]
 dir = "target/plugins"
 [plugins.config.prompt-injection]
@@ -37,7 +49,7 @@ fn check(text: &str) -> Result<Settings, String> {
 #[test]
 fn an_example_is_understood() {
     let settings = check(EXAMPLE).expect("valid");
-    assert_eq!(settings.sources.len(), 2);
+    assert_eq!(settings.sources.len(), 4);
     assert_eq!(settings.sources[1].lateness, Some(90_000_000));
     match &settings.sources[1].kind {
         SourceKind::Kafka(kafka) => assert_eq!(kafka.brokers, "127.0.0.1:9092,127.0.0.1:9093"),
@@ -61,8 +73,16 @@ fn refused(from: &str, to: &str, words: &[&str]) {
 #[test]
 fn mistakes_are_named_in_one_line() {
     refused("path = ", "pth = ", &["c.toml:", "pth", "path"]);
-    refused("\"127.0.0.1:7400\"", "7400", &["c.toml:21:", "http = 7400"]);
+    refused("\"127.0.0.1:7400\"", "7400", &["c.toml:33:", "http = 7400"]);
     refused("type = \"file\"", "type = \"fiel\"", &["fiel", "file", "kafka"]);
+    refused(
+        "listen = \"127.0.0.1:4318\"\ntoken_env = [\"HOOK\"]",
+        "listen = \"0.0.0.0:4318\"",
+        &["otel", "beyond loopback", "token_env"],
+    );
+    refused("[\"HOOK\"]", "\"NOPE\"", &["otel", "token_env", "NOPE", "not set"]);
+    refused("spool_mb = 64", "spool_mb = 5", &["hosts", "spool_mb = 5", "64 MiB"]);
+    refused("udp = \"0.0.0.0:5514\"\n", "", &["hosts", "tcp", "udp"]);
     refused("lateness = \"90s\"", "lateness = \"soon\"", &["soon", "10s"]);
     refused("[storage]\nurl = \"data\"\n", "", &["storage"]);
     refused(

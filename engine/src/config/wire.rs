@@ -7,14 +7,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::settings::*;
+use super::source::Source;
 use super::target::{WebhookUrl, syslog_address};
 use crate::model::{Severity, time};
 
 /// An epoch is small enough that little is read again after a crash and large enough that tables have few files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 const FLUSH_BYTES: usize = 32 << 20;
-/// Longer than a broker's usual pauses, short enough that a quiet topic does not hold stateful detectors back for long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A detector that needs more keeps too much: the first-party ones stay under 8 MiB.
 const PLUGIN_MEMORY_MB: usize = 64;
 /// A batch of 8,192 rows takes a first-party detector about 10 ms; this leaves room for a loaded machine.
@@ -44,40 +43,6 @@ struct Storage {
     url: String,
     flush_interval: Option<Span>,
     flush_bytes: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-enum Source {
-    File {
-        name: String,
-        path: String,
-        format: String,
-        tenant: Option<String>,
-        lateness: Option<Span>,
-        #[serde(default)]
-        follow: bool,
-    },
-    Kafka {
-        name: String,
-        brokers: Texts,
-        topics: Vec<String>,
-        group: Option<String>,
-        format: String,
-        tenant: Option<String>,
-        lateness: Option<Span>,
-        idle_timeout: Option<Span>,
-        #[serde(default)]
-        properties: BTreeMap<String, String>,
-    },
-}
-
-/// One text, or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a text, or a list of texts")]
-enum Texts {
-    One(String),
-    Many(Vec<String>),
 }
 
 #[derive(Deserialize, Default)]
@@ -122,7 +87,7 @@ enum Forward {
 
 /// A length of time such as `250ms`, `10s`, `15m`, `6h`.
 #[derive(Clone, Copy)]
-struct Span(Duration);
+pub(super) struct Span(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
@@ -152,17 +117,17 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 impl Span {
-    fn micros(self) -> i64 {
+    pub(super) fn micros(self) -> i64 {
         self.0.as_micros() as i64
     }
 }
 
-type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
     pub fn validate(self, env: Env) -> Result<Settings, String> {
         if self.source.is_empty() {
-            return Err("no [[source]] is configured; at least one of type \"file\" or \"kafka\" is needed".into());
+            return Err("no [[source]] is configured; at least one of type \"file\", \"kafka\", \"http\" or \"syslog\" is needed".into());
         }
         let sources = self
             .source
@@ -251,106 +216,7 @@ impl Storage {
     }
 }
 
-const TENANT_DEFAULT: &str = "default";
-
-impl Source {
-    fn validate(self, env: Env) -> Result<SourceSettings, String> {
-        match self {
-            Source::File {
-                name,
-                path,
-                format,
-                tenant,
-                lateness,
-                follow,
-            } => Ok(SourceSettings {
-                name,
-                tenant: tenant.unwrap_or_else(|| TENANT_DEFAULT.into()),
-                format,
-                lateness: lateness.map(Span::micros),
-                kind: SourceKind::File { glob: path, follow },
-            }),
-            Source::Kafka {
-                name,
-                brokers,
-                topics,
-                group,
-                format,
-                tenant,
-                lateness,
-                idle_timeout,
-                properties,
-            } => {
-                let brokers = match brokers {
-                    Texts::One(one) => one,
-                    Texts::Many(many) => many.join(","),
-                };
-                if brokers.is_empty() || topics.is_empty() {
-                    return Err(format!(
-                        "[[source]] name = \"{name}\": a kafka source needs at least one of `brokers` and one of `topics`"
-                    ));
-                }
-                let properties = kafka_properties(env, &name, properties)?;
-                Ok(SourceSettings {
-                    tenant: tenant.unwrap_or_else(|| TENANT_DEFAULT.into()),
-                    format,
-                    lateness: lateness.map(Span::micros),
-                    kind: SourceKind::Kafka(KafkaSettings {
-                        brokers,
-                        topics,
-                        group: group.unwrap_or_else(|| "sentrail".into()),
-                        idle_timeout: idle_timeout.map_or(IDLE_TIMEOUT, |span| span.0),
-                        properties,
-                    }),
-                    name,
-                })
-            }
-        }
-    }
-}
-
-/// librdkafka's settings that are secrets.
-const KAFKA_SECRETS: [&str; 6] = [
-    "sasl.password",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.assertion.private.key.passphrase",
-    "ssl.key.password",
-    "ssl.key.pem",
-    "ssl.keystore.password",
-];
-
-/// A key that ends in `_env`, as none of librdkafka's does, names the environment variable that holds the value.
-fn kafka_properties(
-    env: Env,
-    name: &str,
-    written: BTreeMap<String, String>,
-) -> Result<BTreeMap<String, Secret>, String> {
-    let mut properties = BTreeMap::new();
-    for (key, value) in written {
-        let place = format!("[[source]] name = \"{name}\": properties");
-        let (key, value) = match key.strip_suffix("_env") {
-            Some(plain) => (
-                plain.to_owned(),
-                secret(env, &format!("{place}: \"{key}\""), Some(value))?,
-            ),
-            None if KAFKA_SECRETS.contains(&key.as_str()) => {
-                return Err(format!(
-                    "{place}: \"{key}\" is a secret, which does not belong in a file: set \"{key}_env\" to the name of an \
-                     environment variable that holds it"
-                ));
-            }
-            None => (key, Some(Secret::new(value))),
-        };
-        if let Some(value) = value
-            && properties.insert(key.clone(), value).is_some()
-        {
-            return Err(format!("{place}: \"{key}\" and \"{key}_env\" cannot both be set"));
-        }
-    }
-    Ok(properties)
-}
-
-fn secret(env: Env, key: &str, variable: Option<String>) -> Result<Option<Secret>, String> {
+pub(super) fn secret(env: Env, key: &str, variable: Option<String>) -> Result<Option<Secret>, String> {
     let Some(variable) = variable else { return Ok(None) };
     match env(&variable) {
         Some(value) if !value.is_empty() => Ok(Some(Secret::new(value))),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// One partition or one file of a source, written `source|topic/partition` or `source|path`.
+/// One partition, one file or the spool of a source, written `source|topic/partition`, `source|path` or `source|spool`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InputId(pub Arc<str>);
 
@@ -17,6 +17,11 @@ impl InputId {
 
     pub fn file(source: &str, path: &str) -> InputId {
         InputId(format!("{source}|{path}").into())
+    }
+
+    /// What a listening source has accepted: one input, whoever sent it.
+    pub fn spool(source: &str) -> InputId {
+        InputId(format!("{source}|spool").into())
     }
 }
 
@@ -32,6 +37,8 @@ impl fmt::Display for InputId {
 pub enum InputOffset {
     /// The next offset to read: last + 1.
     Kafka { next: i64 },
+    /// The number of the next record in the source's spool; they are counted from 0 and never used twice.
+    Spool { next: u64 },
     /// Bytes (after decompression) and records already read. `fingerprint` is a hash of the file's first bytes (`head_bytes` of
     /// them), by which a file is known again after it was renamed or replaced.
     File {
@@ -39,6 +46,10 @@ pub enum InputOffset {
         records: u64,
         fingerprint: u64,
         head_bytes: u64,
+        /// Brackets that are open there, when the elements of a document's array are records: 1 in an array, 2 in an array in an
+        /// object; 0 between records.
+        #[serde(default)]
+        depth: u8,
     },
 }
 

@@ -19,6 +19,8 @@ pub enum Position {
     },
     /// Written `path:record`, records counted from 1.
     File { path: Arc<str>, record: u64 },
+    /// Written `spool/record`: the record's number in its source's spool, counted from 0.
+    Spool { record: u64 },
 }
 
 impl fmt::Display for Position {
@@ -30,11 +32,13 @@ impl fmt::Display for Position {
                 offset,
             } => write!(f, "{topic}/{partition}/{offset}"),
             Position::File { path, record } => write!(f, "{path}:{record}"),
+            Position::Spool { record } => write!(f, "spool/{record}"),
         }
     }
 }
 
-/// One Kafka message, one line of a file, or one whole document: holds one record or, in an array or a wrapper, several.
+/// One message of Kafka or syslog, one record that came over HTTP, one line of a file, or one whole document: holds one record or, in
+/// an array or a wrapper, several.
 #[derive(Clone, Debug)]
 pub struct Payload {
     pub bytes: Bytes,
@@ -45,7 +49,8 @@ pub struct Payload {
     pub attributes: Option<Arc<Attributes>>,
 }
 
-/// What a carrier says beside a payload, by name: `kafka.key` and `kafka.header.NAME`. Mappings read them where they name them.
+/// What a carrier says beside a payload, by name: `kafka.key` and `kafka.header.NAME`; `syslog.NAME`, the fields of the header;
+/// `hec.NAME`, the envelope's metadata, and `hec.field.NAME`. Mappings read them where they name them.
 pub type Attributes = BTreeMap<Box<str>, Bytes>;
 
 /// Payloads of one input in its order. `next` is where the input goes on after the last of them, durable with what they become.

@@ -178,7 +178,7 @@ impl Decoder<'_> {
         }
         self.in_array = false;
         // A blank line of a file is no record; a message without a record is something its sender meant.
-        if self.found == 0 && matches!(payload.position, Position::Kafka { .. }) {
+        if self.found == 0 && !matches!(payload.position, Position::File { .. }) {
             let reason = if bytes.is_empty() {
                 "empty payload (a tombstone)"
             } else {

@@ -172,6 +172,16 @@ impl Normalizer {
         self.sources.get(source).map_or(0, |source| source.lateness)
     }
 
+    /// Keys under which a document of the source may hold its records in an array.
+    pub fn wrappers(&self, source: &str) -> Arc<[Box<str>]> {
+        let plans = match self.sources.get(source).map(|source| source.plan) {
+            Some(Some(plan)) => &self.plans[plan..=plan],
+            Some(None) => &self.plans[..],
+            None => &[],
+        };
+        plans.iter().filter_map(|plan| plan.unwrap.clone()).collect()
+    }
+
     /// Layers of the stack that the source's events can belong to.
     pub fn layers(&self, source: &str) -> BTreeSet<Arc<str>> {
         let plans = match self.sources.get(source).map(|source| source.plan) {

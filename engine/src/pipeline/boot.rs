@@ -99,7 +99,13 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         .collect();
     let forwarder = Forwarder::start(&settings.forward, &dir.join("forward"), journal.reader()?)?;
     let progress = Arc::new(Progress::default());
-    let (sources_handle, events) = source::start(&settings.sources, &recovered.offsets, progress.clone())?;
+    let (sources_handle, events) = source::start(
+        &settings.sources,
+        &recovered.offsets,
+        &dir.join("spool"),
+        &|source| normalizer.wrappers(&source.name),
+        progress.clone(),
+    )?;
     let serve = super::servers::start(&settings.serve, &views, &index).await?;
     Ok(Engine::new(super::run::Parts {
         times: InputTimes::new(sources),

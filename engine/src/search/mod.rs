@@ -122,6 +122,11 @@ impl Index {
                 TantivyError::LockFailure(..) => SearchError::InUse { dir: dir.to_owned() },
                 error => failed(dir, "start its writer")(error),
             })?;
+        // What a killed writer left of a commit that did not come to be: the next commit would want the same names.
+        writer
+            .garbage_collect_files()
+            .wait()
+            .map_err(failed(dir, "remove what an interrupted commit left"))?;
         let epoch = payload(&index).map_err(failed(dir, "read its commit"))?;
         let fields = Fields::of(&index.schema()).map_err(failed(dir, "read its schema"))?;
         let searcher = Searcher::over(index, dir)?;

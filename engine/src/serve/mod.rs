@@ -4,7 +4,6 @@
 //! [`CONNECTIONS_MAX`] connections are served at once, and one that stays silent is closed.
 
 mod health;
-mod listener;
 mod metrics;
 
 #[cfg(test)]
@@ -24,9 +23,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::listener::BoundedListener;
+
 pub use health::{Health, Part, STALE_AFTER, State};
-pub use listener::{CONNECTIONS_MAX, SILENCE_MAX};
 pub use metrics::{LABELS_MAX, Metrics, PluginFigures, PluginMetrics, SinkFigures, SourceMetrics};
+
+/// Connections at once; more wait in the operating system's queue. Scrapers, health checks and a few people need no more, and each
+/// costs a task and its buffers.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// A connection that sends nothing for this long is closed, so that idle ones cannot hold all the places. Longer than a usual scrape
+/// interval, which keeps a scraper's connection alive.
+pub const SILENCE_MAX: Duration = Duration::from_secs(75);
 
 /// After the stop signal, requests under way get this long.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
@@ -88,7 +96,7 @@ pub async fn serve(
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let listener = listener::BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
     let mut also_stop = stop.clone();
     let task = tokio::spawn(async move {
         let graceful = async move { drop(stop.wait_for(|stop| *stop).await) };

@@ -2,7 +2,6 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::listener::BoundedListener;
 use super::*;
 
 async fn started() -> (Arc<ServeState>, Server, watch::Sender<bool>) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::frame::Wrappers;
 use super::outlet::{Outlet, Progress, Stopped};
 use super::reader::FileReader;
 use super::{Harm, SourceError, SourceEvent};
@@ -29,10 +30,10 @@ pub(super) struct BoundedFile {
 }
 
 impl BoundedFile {
-    pub(super) fn new(source: &Arc<str>, path: PathBuf, resume: &Offsets) -> BoundedFile {
+    pub(super) fn new(source: &Arc<str>, path: PathBuf, resume: &Offsets, wrappers: &Wrappers) -> BoundedFile {
         let name = name_of(&path);
         let input = InputId::file(source, &name);
-        let reader = FileReader::new(path, resume.get(&input));
+        let reader = FileReader::new(path, resume.get(&input), wrappers);
         BoundedFile {
             source: Arc::clone(source),
             input,

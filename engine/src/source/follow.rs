@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::files::{OPEN_FILES_MAX, expand, name_of};
+use super::frame::Wrappers;
 use super::outlet::{Outlet, Stopped};
 use super::reader::{FileReader, Fingerprint};
 use super::{Harm, SourceEvent, offsets_of};
@@ -28,6 +29,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(3600);
 pub(super) struct Followed {
     source: Arc<str>,
     pattern: String,
+    wrappers: Wrappers,
     /// Offsets that no file has, of the last run and of files that went away, and since when: a file may come back.
     resume: BTreeMap<InputId, (InputOffset, Instant)>,
     tails: Vec<Tail>,
@@ -87,7 +89,7 @@ impl Tail {
         self.is_lost = !names_it || was_truncated;
         if was_truncated {
             // What was not read is gone, and the open file holds other records now.
-            self.reader = FileReader::new(self.path.clone(), None);
+            self.reader = self.reader.anew(self.path.clone());
         } else if names_it && (self.reader.must_reopen() || !is_open_one) {
             self.reader.close();
         }
@@ -105,8 +107,9 @@ impl Tail {
 }
 
 impl Followed {
-    pub(super) fn new(source: &Arc<str>, pattern: &str, resume: &Offsets) -> Followed {
+    pub(super) fn new(source: &Arc<str>, pattern: &str, resume: &Offsets, wrappers: &Wrappers) -> Followed {
         Followed {
+            wrappers: Arc::clone(wrappers),
             source: Arc::clone(source),
             pattern: pattern.to_owned(),
             resume: offsets_of(source, resume)
@@ -160,11 +163,12 @@ impl Followed {
             }
             let gone_on = |tail: &&mut Tail| tail.is_lost && tail.path != *path && continues(&tail.reader.print, path);
             if let Some(donor) = self.tails.iter_mut().find(gone_on) {
-                let fresh = FileReader::new(donor.path.clone(), None);
+                let fresh = donor.reader.anew(donor.path.clone());
                 moved.push((path.clone(), std::mem::replace(&mut donor.reader, fresh)));
             } else if known.is_none() && !self.was_just_renamed(path) {
                 let resume = self.resume_of(path);
-                moved.push((path.clone(), FileReader::new(path.clone(), resume.as_ref())));
+                let reader = FileReader::new(path.clone(), resume.as_ref(), &self.wrappers);
+                moved.push((path.clone(), reader));
             }
         }
         for (path, reader) in moved {
@@ -175,7 +179,7 @@ impl Followed {
                     index
                 }
                 None => {
-                    let mut tail = Tail::new(&self.source, path, FileReader::new(PathBuf::new(), None));
+                    let mut tail = Tail::new(&self.source, path, reader.anew(PathBuf::new()));
                     tail.renew(reader);
                     outlet.send(SourceEvent::Opened(tail.input.clone(), Arc::clone(&self.source)))?;
                     self.tails.push(tail);
@@ -253,7 +257,7 @@ impl Followed {
         let chunk = tail.reader.read(&tail.name, false);
         if !tail.reader.confirm() {
             // Truncated and written anew since the last look: what was read stands somewhere in the middle of other records.
-            tail.renew(FileReader::new(tail.path.clone(), None));
+            tail.renew(tail.reader.anew(tail.path.clone()));
             return Ok(true);
         }
         tail.at_end = chunk.at_end;
@@ -299,7 +303,7 @@ impl Followed {
             self.finish(index, outlet)?;
             let tail = &mut self.tails[index];
             if tail.path.is_file() {
-                tail.renew(FileReader::new(tail.path.clone(), None));
+                tail.renew(tail.reader.anew(tail.path.clone()));
                 index += 1;
             } else {
                 outlet.send(SourceEvent::Ended(tail.input.clone()))?;
@@ -362,7 +366,7 @@ fn print_of(offset: &InputOffset) -> Fingerprint {
             hash: *fingerprint,
             head_bytes: *head_bytes,
         },
-        InputOffset::Kafka { .. } => Fingerprint::default(),
+        InputOffset::Kafka { .. } | InputOffset::Spool { .. } => Fingerprint::default(),
     }
 }
 

@@ -2,14 +2,17 @@
 //!
 //! Two shapes exist. NDJSON: a record is a line. Documents that span lines (a pretty-printed object, a JSON array, a CloudTrail
 //! file): a record is a whole top-level value, found by counting brackets outside strings. Which of them a file has is decided from
-//! its first line; nothing else is known about what the bytes mean.
+//! its first line. A long document that is an array, or an object that wraps its records in an array under a known key, is handed on
+//! element by element, so that it is never in memory whole. Nothing else is known about what the bytes mean.
 
 use std::io::BufRead;
+use std::sync::Arc;
 
 /// A longer line is handed on cut. Real log records stay below 1 MiB; this bounds what one bad line can occupy.
 pub(super) const LINE_BYTES_MAX: usize = 16 << 20;
-/// A longer document is handed on cut: it is held in memory whole.
-pub(super) const DOCUMENT_BYTES_MAX: usize = 256 << 20;
+/// A longer array of records is handed on element by element: 64 files may be open, each with a document at hand. A longer document
+/// that is none is one record, and bounded like a line.
+pub(super) const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// How much of a record that is too long is handed on: enough to recognise it by.
 pub(super) const CUT_BYTES: usize = 64 << 10;
 
@@ -46,9 +49,15 @@ pub(super) enum Frame {
 pub(super) struct Framer {
     shape: Option<Shape>,
     scan: Scan,
-    /// The record at hand was handed on cut; what is left of it is dropped.
+    /// The record at hand was handed on cut, or an array in an object has ended; what is left of the value is dropped.
     skipping: bool,
+    /// Brackets that are open while an array's elements are handed on: 1 in an array, 2 in an array in an object, else 0.
+    depth: u8,
+    wrappers: Wrappers,
 }
+
+/// Keys under which a document may hold its records in an array.
+pub type Wrappers = Arc<[Box<str>]>;
 
 /// How far the unfinished record has been searched for its end.
 #[derive(Debug, Default)]
@@ -60,30 +69,50 @@ struct Scan {
 }
 
 impl Framer {
-    pub(super) fn with_shape(shape: Option<Shape>) -> Framer {
+    pub(super) fn new(wrappers: &Wrappers, depth: u8) -> Framer {
         Framer {
-            shape,
+            depth,
+            wrappers: Arc::clone(wrappers),
             ..Framer::default()
         }
+    }
+
+    /// One that goes on where this one is, its bytes read again.
+    pub(super) fn again(&self, shape: Option<Shape>) -> Framer {
+        Framer {
+            shape,
+            ..Framer::new(&self.wrappers, self.depth)
+        }
+    }
+
+    pub(super) fn wrappers(&self) -> &Wrappers {
+        &self.wrappers
+    }
+
+    pub(super) fn depth(&self) -> u8 {
+        self.depth
     }
 
     pub(super) fn shape(&self) -> Option<Shape> {
         self.shape
     }
 
-    /// Whether the rest of a cut record is still being dropped: an offset taken now would stand inside that record.
+    /// Whether the rest of a value is still being dropped: an offset taken now would stand inside it.
     pub(super) fn skipping(&self) -> bool {
         self.skipping
     }
 
     /// What `data`, the bytes after everything consumed so far, begins with.
     pub(super) fn next(&mut self, data: &[u8], end: End) -> Frame {
-        let shape = match self.shape.or_else(|| detect(data, end != End::Open)) {
+        let shape = match self.shape.or_else(|| detect(data, end != End::Open, &self.wrappers)) {
             Some(shape) => *self.shape.insert(shape),
             None => return Frame::More,
         };
         if self.skipping {
             return self.skip_rest(shape, data);
+        }
+        if self.depth > 0 {
+            return self.element(data, end);
         }
         if shape == Shape::Documents {
             let blanks = data.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -114,27 +143,85 @@ impl Framer {
     }
 
     fn document(&mut self, data: &[u8], end: End) -> Frame {
-        if let Some(close) = self.scan.advance(data) {
+        let close = self.scan.advance(data);
+        // By the document's own length, never by how much of it is at hand: read again, it must give the same records.
+        if close.unwrap_or(data.len()) > DOCUMENT_BYTES_MAX
+            && let Some((inside, depth)) = array_in(data, &self.wrappers)
+        {
             self.scan = Scan::default();
-            let truncated = close > DOCUMENT_BYTES_MAX;
+            self.depth = depth;
+            return Frame::Skip { next: inside };
+        }
+        self.value(data, close, end)
+    }
+
+    /// The value that `data` begins with, a bracketed one that was searched for its end.
+    fn value(&mut self, data: &[u8], close: Option<usize>, end: End) -> Frame {
+        if let Some(close) = close {
+            self.scan = Scan::default();
+            let truncated = close > LINE_BYTES_MAX;
             return Frame::Record {
                 end: if truncated { CUT_BYTES } else { close },
                 next: close,
                 truncated,
             };
         }
-        if data.len() > DOCUMENT_BYTES_MAX {
+        if data.len() > LINE_BYTES_MAX {
             return self.cut(data.len());
         }
         if end == End::Open {
             return Frame::More;
         }
-        // A document that never closes.
+        // It never closes.
         self.scan = Scan::default();
+        self.depth = 0;
         Frame::Record {
             end: data.len(),
             next: data.len(),
             truncated: true,
+        }
+    }
+
+    /// What follows inside an array whose elements are handed on one by one.
+    fn element(&mut self, data: &[u8], end: End) -> Frame {
+        let between = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b',';
+        let skipped = data.iter().take_while(between).count();
+        if skipped > 0 {
+            return Frame::Skip { next: skipped };
+        }
+        match data.first() {
+            None if end == End::Open => Frame::More,
+            None => {
+                // The array is cut off: something of it is missing, and that is said as for any other record.
+                self.depth = 0;
+                Frame::Record {
+                    end: 0,
+                    next: 0,
+                    truncated: true,
+                }
+            }
+            Some(b']') => {
+                self.skipping = self.depth > 1;
+                self.scan.depth = usize::from(self.skipping);
+                self.depth = 0;
+                Frame::Skip { next: 1 }
+            }
+            Some(b'{' | b'[') => {
+                let close = self.scan.advance(data);
+                self.value(data, close, end)
+            }
+            Some(_) => {
+                let length = scalar_length(data);
+                if length == data.len() && end == End::Open && length <= LINE_BYTES_MAX {
+                    return Frame::More;
+                }
+                let truncated = length > LINE_BYTES_MAX;
+                Frame::Record {
+                    end: if truncated { CUT_BYTES } else { length },
+                    next: length,
+                    truncated,
+                }
+            }
         }
     }
 
@@ -201,6 +288,68 @@ impl Scan {
     }
 }
 
+/// Where the inside of a document's array of records begins, and how many brackets are open there. As the decoder looks for it: the
+/// document itself, or the first member that is no scalar, under a known key.
+fn array_in(data: &[u8], wrappers: &Wrappers) -> Option<(usize, u8)> {
+    let skip_space = |from: usize| {
+        let rest = data.get(from..)?;
+        Some(from + rest.iter().position(|byte| !byte.is_ascii_whitespace())?)
+    };
+    let mut at = skip_space(0)?;
+    match data[at] {
+        b'[' => return Some((at + 1, 1)),
+        b'{' => at = skip_space(at + 1)?,
+        _ => return None,
+    }
+    while data[at] == b'"' {
+        let key = at + 1..at + string_length(&data[at..]) - 1;
+        at = skip_space(key.end + 1)?;
+        if data[at] != b':' {
+            return None;
+        }
+        at = skip_space(at + 1)?;
+        match data[at] {
+            b'[' => {
+                let key = data.get(key)?;
+                let is_known = wrappers.iter().any(|wrapper| wrapper.as_bytes() == key);
+                return is_known.then_some((at + 1, 2));
+            }
+            b'{' => return None,
+            _ => at = skip_space(at + scalar_length(&data[at..]))?,
+        }
+        if data[at] != b',' {
+            return None;
+        }
+        at = skip_space(at + 1)?;
+    }
+    None
+}
+
+/// The length of the text that `data` begins with, its quotes included, as far as it is there; at least 2.
+fn string_length(data: &[u8]) -> usize {
+    let mut escaped = false;
+    for (index, byte) in data.iter().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return index + 1,
+            _ => {}
+        }
+    }
+    data.len().max(2)
+}
+
+/// The length of what stands before the next comma or bracket, as far as it is there; at least 1.
+fn scalar_length(data: &[u8]) -> usize {
+    let begin = match data.first() {
+        Some(b'"') => string_length(data).min(data.len()),
+        _ => 1,
+    };
+    let rest = data.get(begin..).unwrap_or_default();
+    let ends = |byte: &u8| matches!(byte, b',' | b'[' | b']' | b'{' | b'}');
+    begin + rest.iter().position(ends).unwrap_or(rest.len())
+}
+
 /// The line `..len`, without its carriage return; a blank one is no record.
 fn record(data: &[u8], len: usize, next: usize, truncated: bool) -> Frame {
     let line = &data[..len];
@@ -232,7 +381,7 @@ fn find_newline(data: &[u8], from: usize) -> Option<usize> {
 
 /// Decides a file's shape from its beginning; `None`: not enough of it is there yet. Documents: the first line opens a value, does not
 /// close it, and the following line goes on as JSON may. Lines: everything else, in particular a first line that was cut by a crash.
-fn detect(data: &[u8], at_end: bool) -> Option<Shape> {
+fn detect(data: &[u8], at_end: bool, wrappers: &Wrappers) -> Option<Shape> {
     let undecided = at_end.then_some(Shape::Lines);
     let Some(start) = data.iter().position(|byte| !byte.is_ascii_whitespace()) else {
         return undecided;
@@ -244,7 +393,11 @@ fn detect(data: &[u8], at_end: bool) -> Option<Shape> {
     let (mut in_string, mut escaped, mut last) = (false, false, 0u8);
     for (index, &byte) in data.iter().enumerate().skip(start) {
         if index - start > LINE_BYTES_MAX {
-            // One enormous line, such as an array without line breaks: only a document may be that long.
+            // One enormous line: only a document may be that long.
+            return Some(Shape::Documents);
+        }
+        if index - start == DOCUMENT_BYTES_MAX && array_in(data, wrappers).is_some() {
+            // An array of records without line breaks.
             return Some(Shape::Documents);
         }
         match byte {
@@ -293,7 +446,7 @@ mod tests {
 
     /// Frames `text` as it arrives in pieces of `step` bytes.
     fn frames(text: &[u8], step: usize) -> Vec<(Vec<u8>, bool)> {
-        let mut framer = Framer::default();
+        let mut framer = Framer::new(&["Records".into()].into(), 0);
         let (mut from, mut till, mut found) = (0, 0, Vec::new());
         loop {
             let end = if till == text.len() { End::Clean } else { End::Open };
@@ -386,10 +539,82 @@ mod tests {
 
     #[test]
     fn one_enormous_line_is_a_document() {
-        let mut text = b"[\"".to_vec();
+        let mut text = b"{\"a\":\"".to_vec();
         text.resize(LINE_BYTES_MAX + 20, b'x');
-        text.extend_from_slice(b"\"]\n");
-        let found = frames(&text, 4 << 20);
-        assert_eq!((found.len(), found[0].0.len(), found[0].1), (1, text.len() - 1, false));
+        text.extend_from_slice(b"\"}\n{\n}\n");
+        for step in [4 << 20, usize::MAX >> 1] {
+            let found = frames(&text, step);
+            assert_eq!((found.len(), found[0].0.len(), found[0].1), (2, CUT_BYTES, true));
+            assert_eq!(found[1], (b"{\n}".to_vec(), false));
+        }
+    }
+
+    /// Elements of about 100 bytes, until they are longer than a document that is handed on whole.
+    fn elements(separator: &str) -> (Vec<String>, String) {
+        let count = DOCUMENT_BYTES_MAX / 100 + 1;
+        let element = |number: usize| format!("{{\"n\":{number},\"]\":\"{:>90}\"}}", "\\\"]}");
+        let elements: Vec<String> = (0..count).map(element).collect();
+        let text = elements.join(separator);
+        (elements, text)
+    }
+
+    #[test]
+    fn a_long_array_is_handed_on_element_by_element() {
+        for (separator, before, after) in [
+            (",", "[", "]"),
+            (" ,\n ", "[\n", "\n]\n"),
+            (
+                ",",
+                "{\"a\":1, \"b\" : \"x]\\\"\",\"Records\":[",
+                "],\"after\":{\"Records\":[1]}}",
+            ),
+            (",\n", "{\n \"Records\": [\n", "]\n}"),
+        ] {
+            let (mut expected, text) = elements(separator);
+            expected.push("{\n\"next\":1}".into());
+            let text = format!("{before}{text}{after}\n{{\n\"next\":1}}\n");
+            for step in [100_000, usize::MAX >> 1] {
+                let found = frames(text.as_bytes(), step);
+                assert_eq!(found.len(), expected.len(), "{before} in steps of {step}");
+                for ((found, truncated), expected) in found.iter().zip(&expected) {
+                    assert_eq!((std::str::from_utf8(found), *truncated), (Ok(expected.as_str()), false));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_array_under_an_unknown_key_is_one_record() {
+        let (_, text) = elements(",");
+        for before in ["{\"messages\":[", "{\"a\":{},\"Records\":["] {
+            let text = format!("{before}{text}]}}");
+            let found = frames(text.as_bytes(), 1 << 20);
+            assert_eq!((found.len(), found[0].0.len(), found[0].1), (1, text.len(), false));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_long_array_costs_itself_only() {
+        let (elements, text) = elements(",");
+        let text = format!("[{text},17,\"a,]\", [1,[2]],{{\"n\":1}}");
+        let found = frames(text.as_bytes(), 1 << 20);
+        let rest: Vec<(String, bool)> = found[elements.len()..]
+            .iter()
+            .map(|(bytes, truncated)| (String::from_utf8_lossy(bytes).into_owned(), *truncated))
+            .collect();
+        let rest: Vec<(&str, bool)> = rest
+            .iter()
+            .map(|(text, truncated)| (text.as_str(), *truncated))
+            .collect();
+        assert_eq!(
+            rest,
+            [
+                ("17", false),
+                ("\"a,]\"", false),
+                ("[1,[2]]", false),
+                ("{\"n\":1}", false),
+                ("", true)
+            ]
+        );
     }
 }

@@ -1,32 +1,43 @@
-//! Where telemetry comes from: files and Kafka topics. What the bytes mean is not known here.
+//! Where telemetry comes from: files, Kafka topics, and senders over HTTP and syslog. What the bytes mean is not known here.
 //!
 //! Every source has a thread of its own (bounded files share one) and hands batches to the pipeline through one bounded channel. An
 //! offset travels with every batch; what the pipeline made durable it reports back with [`Sources::committed`], and a start resumes
-//! from the offsets the pipeline gives.
+//! from the offsets the pipeline gives. What senders deliver goes to a spool on disk first, and is read from there.
 
 mod files;
 mod follow;
 mod frame;
+mod http;
 mod kafka;
 pub mod mock;
 mod outlet;
 mod reader;
+mod spool;
+mod syslog;
 #[cfg(test)]
 mod tests;
 
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::{SourceKind, SourceSettings};
-use crate::model::{InputId, Offsets, RawBatch};
+use crate::config::{SourceKind, SourceSettings, SpoolSettings};
+use crate::model::{InputId, InputOffset, Offsets, RawBatch};
 use files::BoundedFile;
 use outlet::{Outlet, Stopped, WAITING_MAX};
+use spool::Spool;
 
+pub use frame::Wrappers;
 pub use outlet::Progress;
+
+/// How often a listening source looks whether it should stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a source tells the pipeline.
 #[derive(Debug)]
@@ -112,9 +123,36 @@ pub enum SourceError {
         existing: String,
     },
     #[error(
+        "source {source_name}: start = \"committed\", but group {group:?} has no offset of topic {topic:?}; valid are a group that \
+         has read the topic, or start = \"earliest\", \"latest\" or a time"
+    )]
+    NoCommitted {
+        source_name: String,
+        group: String,
+        topic: String,
+    },
+    #[error(
         "source {source_name}: the Kafka client failed and cannot go on: {reason}; a restart resumes from the last offsets"
     )]
     KafkaFatal { source_name: String, reason: String },
+    #[error(
+        "source {source_name}: cannot listen on {address}: {reason}; retrying helps when another process leaves the port"
+    )]
+    Listen {
+        source_name: String,
+        address: SocketAddr,
+        reason: String,
+    },
+    #[error(
+        "source {source_name}: the spool in {dir} cannot be opened: {reason}; retrying helps once it can be read and written"
+    )]
+    Spool {
+        source_name: String,
+        dir: String,
+        reason: String,
+    },
+    #[error("source {source_name}: the listener ended: {reason}; a restart goes on with what was accepted")]
+    Listener { source_name: String, reason: String },
     #[error("the embedded broker cannot start: {0}")]
     Mock(String),
     #[error("cannot start a thread for source {source_name}: {reason}; retrying may help")]
@@ -126,13 +164,16 @@ pub struct Sources {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     kafka: Vec<Arc<kafka::Consumer>>,
+    spools: Vec<(InputId, Arc<Spool>)>,
 }
 
-/// Starts reading. `resume` says where each input goes on; `progress` is how the pipeline reports what it decoded. The receiver ends
-/// (gives `None`) when all sources have ended or were stopped.
+/// Starts reading. `resume` says where each input goes on; spools are kept in `dir`; `wrappers` gives the keys under which a file
+/// source's documents may hold their records; `progress` is how the pipeline reports what it decoded. The receiver ends (gives `None`) when all sources have ended or were stopped.
 pub fn start(
     settings: &[SourceSettings],
     resume: &Offsets,
+    dir: &Path,
+    wrappers: &dyn Fn(&SourceSettings) -> Wrappers,
     progress: Arc<Progress>,
 ) -> Result<(Sources, mpsc::Receiver<SourceEvent>), SourceError> {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -143,6 +184,7 @@ pub fn start(
         stop,
         threads: Vec::new(),
         kafka: Vec::new(),
+        spools: Vec::new(),
     };
     let (mut bounded, mut unlisted) = (Vec::new(), Vec::new());
     for setting in settings {
@@ -156,23 +198,56 @@ pub fn start(
                         pattern: glob.clone(),
                     });
                 }
+                let wrappers = wrappers(setting);
                 let files = found.files.into_iter();
-                bounded.push(files.map(|path| BoundedFile::new(&name, path, resume)).collect());
+                bounded.push(
+                    files
+                        .map(|path| BoundedFile::new(&name, path, resume, &wrappers))
+                        .collect(),
+                );
                 unlisted.extend(found.unlisted.into_iter().map(|message| (Arc::clone(&name), message)));
             }
             SourceKind::File { glob, follow: true } => {
                 files::expand(&name, glob)?;
-                let followed = follow::Followed::new(&name, glob, resume);
+                let followed = follow::Followed::new(&name, glob, resume, &wrappers(setting));
                 let outlet = outlet.clone();
                 sources.spawn(&setting.name, move || followed.run(&outlet))?;
             }
             SourceKind::Kafka(kafka) => {
-                let consumer = Arc::new(kafka::Consumer::new(&name, kafka, resume, outlet.clone())?);
+                let consumer = Arc::new(kafka::Consumer::new(
+                    &name,
+                    kafka,
+                    resume,
+                    outlet.clone(),
+                    Arc::clone(&progress),
+                )?);
                 sources.kafka.push(Arc::clone(&consumer));
                 sources.spawn(&setting.name, move || consumer.run())?;
             }
+            SourceKind::Http(http) => {
+                let listener = listen(&name, http.listen, TcpListener::bind)?;
+                let (spool, listening) = sources.spooled(&name, &http.spool, resume, dir, &outlet, &progress)?;
+                let intake = http::Intake::new(spool, &http.tokens);
+                sources.listen(&name, listening, move |stopping| http::run(listener, intake, stopping))?;
+            }
+            SourceKind::Syslog(syslog) => {
+                let tcp = syslog
+                    .tcp
+                    .map(|address| listen(&name, address, TcpListener::bind))
+                    .transpose()?;
+                let udp = syslog
+                    .udp
+                    .map(|address| listen(&name, address, UdpSocket::bind))
+                    .transpose()?;
+                let (spool, listening) = sources.spooled(&name, &syslog.spool, resume, dir, &outlet, &progress)?;
+                let source = Arc::clone(&name);
+                sources.listen(&name, listening, move |stopping| {
+                    syslog::run(tcp, udp, spool, &source, stopping)
+                })?;
+            }
         }
     }
+    tell_abandoned(dir, settings);
     if !bounded.is_empty() {
         sources.spawn("files", move || files::run(bounded, unlisted, &outlet, &progress))?;
     }
@@ -184,6 +259,11 @@ impl Sources {
     pub fn committed(&self, offsets: &Offsets) {
         for consumer in &self.kafka {
             consumer.committed(offsets);
+        }
+        for (input, spool) in &self.spools {
+            if let Some(next) = spool_offset(input, offsets) {
+                spool.committed(next);
+            }
         }
     }
 
@@ -211,6 +291,70 @@ impl Sources {
         }
     }
 
+    /// Opens a listening source's spool and starts what writes it and what hands on its records.
+    fn spooled(
+        &mut self,
+        source: &Arc<str>,
+        settings: &SpoolSettings,
+        resume: &Offsets,
+        dir: &Path,
+        outlet: &Outlet,
+        progress: &Arc<Progress>,
+    ) -> Result<(Arc<Spool>, Listening), SourceError> {
+        let input = InputId::spool(source);
+        let next = spool_offset(&input, resume).unwrap_or(0);
+        let dir = dir.join(&**source);
+        let spool = Spool::open(&dir, next, settings.bytes_max).map_err(|error| SourceError::Spool {
+            source_name: source.to_string(),
+            dir: dir.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let spool = Arc::new(spool);
+        self.spools.push((input, Arc::clone(&spool)));
+        let listening = Listening {
+            spool: Arc::clone(&spool),
+            outlet: outlet.clone(),
+        };
+        let writing = Arc::clone(&spool);
+        self.spawn(source, move || {
+            writing.write();
+            Ok(())
+        })?;
+        let (reading, name) = (Arc::clone(&spool), Arc::clone(source));
+        let (outlet, progress, idle_timeout) = (outlet.clone(), Arc::clone(progress), settings.idle_timeout);
+        self.spawn(source, move || {
+            spool::run(&reading, &name, next, idle_timeout, &outlet, &progress)
+        })?;
+        Ok((spool, listening))
+    }
+
+    /// Runs a listener until the sources stop.
+    fn listen(
+        &mut self,
+        source: &Arc<str>,
+        listening: Listening,
+        run: impl FnOnce(Box<dyn Fn() -> bool + Send>) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), SourceError> {
+        let name = Arc::clone(source);
+        self.spawn(source, move || {
+            let outlet = listening.outlet.clone();
+            let ended = run(Box::new(move || outlet.stopping()));
+            if listening.outlet.stopping() {
+                return Err(Stopped);
+            }
+            let reason = ended
+                .err()
+                .map_or_else(|| "without a reason".to_owned(), |error| error.to_string());
+            listening.outlet.send(SourceEvent::Failed {
+                error: SourceError::Listener {
+                    source_name: name.to_string(),
+                    reason,
+                },
+                source: name,
+            })
+        })
+    }
+
     fn spawn(
         &mut self,
         source: &str,
@@ -231,13 +375,53 @@ impl Sources {
     }
 }
 
+/// A listening source's hold on its spool: closes it when the listener has ended, or was never started.
+struct Listening {
+    spool: Arc<Spool>,
+    outlet: Outlet,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.spool.close();
+    }
+}
+
+fn listen<T>(source: &str, address: SocketAddr, bind: fn(SocketAddr) -> std::io::Result<T>) -> Result<T, SourceError> {
+    bind(address).map_err(|error| SourceError::Listen {
+        source_name: source.to_owned(),
+        address,
+        reason: error.to_string(),
+    })
+}
+
+/// A spool whose source is no longer configured may hold records that were accepted and not read.
+fn tell_abandoned(dir: &Path, settings: &[SourceSettings]) {
+    // A directory that is not there holds nothing.
+    let found = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for name in found.map(|entry| entry.file_name()) {
+        if !settings.iter().any(|source| *source.name == *name) {
+            let spool = dir.join(name);
+            tracing::warn!(spool = %spool.display(), "no source has this name: what its spool holds is not read until one has");
+        }
+    }
+}
+
+fn spool_offset(input: &InputId, offsets: &Offsets) -> Option<u64> {
+    match offsets.get(input)? {
+        InputOffset::Spool { next } => Some(*next),
+        _ => None,
+    }
+}
+
 impl Drop for Sources {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-/// Looks whether a source could be read now, and says what is there: how many files match, which topics with how many partitions.
+/// Looks whether a source could be read now, and says what is there: how many files match, which topics with how many partitions,
+/// which addresses are free to listen on.
 pub async fn check(settings: &SourceSettings) -> Result<String, SourceError> {
     match &settings.kind {
         SourceKind::File { glob, follow } => {
@@ -267,6 +451,24 @@ pub async fn check(settings: &SourceSettings) -> Result<String, SourceError> {
                     reason: error.to_string(),
                 })
             })
+        }
+        SourceKind::Http(http) => {
+            listen(&settings.name, http.listen, TcpListener::bind)?;
+            let tokens = http.tokens.len();
+            Ok(format!("{} is free to listen on; {tokens} tokens", http.listen))
+        }
+        SourceKind::Syslog(syslog) => {
+            let tcp = syslog
+                .tcp
+                .map(|address| listen(&settings.name, address, TcpListener::bind).map(|_| address));
+            let udp = syslog
+                .udp
+                .map(|address| listen(&settings.name, address, UdpSocket::bind).map(|_| address));
+            let free: Vec<String> = [("TCP", tcp.transpose()?), ("UDP", udp.transpose()?)]
+                .into_iter()
+                .filter_map(|(name, address)| Some(format!("{name} {}", address?)))
+                .collect();
+            Ok(format!("{} free to listen on", free.join(" and ")))
         }
     }
 }

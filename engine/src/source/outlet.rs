@@ -1,6 +1,6 @@
 //! What readers share: the bounded way out, and how far the pipeline has got.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -88,12 +88,14 @@ fn payload_bytes(batch: &RawBatch) -> usize {
     batch.payloads.iter().map(|payload| payload.bytes.len()).sum()
 }
 
-/// How far in event time the pipeline has decoded each input. Bounded files are read in this order, the least advanced first, so that
-/// little has to be held back to bring their events into one order.
+/// How far each input is. Event time that the pipeline has decoded: bounded files are read in this order, the least advanced first,
+/// so that little has to be held back to bring their events into one order. And records that wait to be read, where a source can
+/// tell.
 #[derive(Default)]
 pub struct Progress {
     decoded: Mutex<HashMap<InputId, Decoded>>,
     changed: Condvar,
+    lags: Mutex<BTreeMap<InputId, u64>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,6 +118,21 @@ impl Progress {
     /// The input brings nothing more.
     pub fn ended(&self, input: &InputId) {
         self.lock().remove(input);
+    }
+
+    /// Records of each Kafka partition and each spool that are there and not handed on yet. A partition that was given up is absent.
+    pub fn lags(&self) -> BTreeMap<InputId, u64> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many records of the input wait; `None` when that is no longer known here.
+    pub(super) fn set_lag(&self, input: &InputId, records: Option<u64>) {
+        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+        match (records, lags.get_mut(input)) {
+            (Some(records), Some(lag)) => *lag = records,
+            (Some(records), None) => drop(lags.insert(input.clone(), records)),
+            (None, _) => drop(lags.remove(input)),
+        }
     }
 
     pub(super) fn of(&self, input: &InputId) -> Decoded {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
 
-use super::frame::{End, Frame, Framer, LINE_BYTES_MAX, Shape};
+use super::frame::{End, Frame, Framer, LINE_BYTES_MAX, Shape, Wrappers};
 use super::outlet::{BATCH_BYTES_MAX, BATCH_PAYLOADS_MAX};
 use crate::model::{InputOffset, Payload, Position, id};
 
@@ -89,13 +89,14 @@ struct Stream {
 }
 
 impl FileReader {
-    pub(super) fn new(path: PathBuf, resume: Option<&InputOffset>) -> FileReader {
-        let (bytes, records, print) = match resume {
+    pub(super) fn new(path: PathBuf, resume: Option<&InputOffset>, wrappers: &Wrappers) -> FileReader {
+        let (bytes, records, print, depth) = match resume {
             Some(InputOffset::File {
                 bytes,
                 records,
                 fingerprint,
                 head_bytes,
+                depth,
             }) => (
                 *bytes,
                 *records,
@@ -103,18 +104,24 @@ impl FileReader {
                     hash: *fingerprint,
                     head_bytes: *head_bytes,
                 },
+                *depth,
             ),
-            _ => (0, 0, Fingerprint::default()),
+            _ => (0, 0, Fingerprint::default(), 0),
         };
         FileReader {
             path,
             print,
             bytes,
             records,
-            framer: Framer::default(),
+            framer: Framer::new(wrappers, depth),
             stream: None,
             held: Vec::new(),
         }
+    }
+
+    /// One for the file at `path`, from its beginning.
+    pub(super) fn anew(&self, path: PathBuf) -> FileReader {
+        FileReader::new(path, None, self.framer.wrappers())
     }
 
     pub(super) fn offset(&self) -> InputOffset {
@@ -123,6 +130,7 @@ impl FileReader {
             records: self.records,
             fingerprint: self.print.hash,
             head_bytes: self.print.head_bytes,
+            depth: self.framer.depth(),
         }
     }
 
@@ -133,7 +141,7 @@ impl FileReader {
     /// Gives the file handle back; the next `open` goes on at the same record.
     pub(super) fn close(&mut self) {
         if !self.framer.skipping() {
-            self.framer = Framer::with_shape(self.framer.shape());
+            self.framer = self.framer.again(self.framer.shape());
             self.stream = None;
         }
     }
@@ -151,7 +159,7 @@ impl FileReader {
             self.restart();
         }
         if self.bytes > 0 && self.framer.shape().is_none() {
-            self.framer = Framer::with_shape(shape_of(&handle)?);
+            self.framer = self.framer.again(shape_of(&handle, self.framer.wrappers())?);
         }
         self.print = Fingerprint::of(&handle, HEAD_BYTES)?;
         let mut stream = Stream::open(handle)?;
@@ -161,7 +169,7 @@ impl FileReader {
     }
 
     fn restart(&mut self) {
-        *self = FileReader::new(std::mem::take(&mut self.path), None);
+        *self = self.anew(self.path.clone());
     }
 
     /// Whether the opened file (whatever its name is by now) has become shorter than what was read of it.
@@ -358,9 +366,9 @@ fn is_compressed(file: &File) -> io::Result<bool> {
 }
 
 /// The shape of a file that is to be read on from its middle.
-fn shape_of(file: &File) -> io::Result<Option<Shape>> {
+fn shape_of(file: &File, wrappers: &Wrappers) -> io::Result<Option<Shape>> {
     let mut stream = Stream::open(file.try_clone()?)?;
-    let mut framer = Framer::default();
+    let mut framer = Framer::new(wrappers, 0);
     while framer.shape().is_none() && !stream.ended && stream.block.len() <= LINE_BYTES_MAX + READ_BYTES {
         stream.fill();
         let end = if stream.ended { End::Clean } else { End::Open };

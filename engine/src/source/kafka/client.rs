@@ -17,18 +17,20 @@ const CHECK_WAIT: Duration = Duration::from_secs(5);
 const TOPICS_SHOWN_MAX: usize = 20;
 
 /// Settings that fit an engine of this kind; the configuration may override them.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 9] = [
     ("client.id", "sentrail"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("auto.offset.reset", "earliest"),
     // A member that was killed holds its partitions only this long.
     ("session.timeout.ms", "10000"),
-    // Fetched ahead, over all partitions; the batches in the channel are the larger buffer.
+    // Fetched ahead by the whole consumer; the batches in the channel are the larger buffer.
     ("queued.max.messages.kbytes", "8192"),
     ("fetch.queue.backoff.ms", "20"),
     // New topics and partitions are found this soon.
     ("topic.metadata.refresh.interval.ms", "10000"),
     ("reconnect.backoff.max.ms", "2000"),
+    // How often the partitions' lag is known anew.
+    ("statistics.interval.ms", "5000"),
 ];
 
 /// What exactly-once rests on: not to be overridden.

@@ -12,24 +12,32 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
+use super::attributes::attributes;
 use super::client::log;
+use super::start::Starts;
 use super::{BATCH_AGE_MAX, POLL_MAX};
-use crate::model::{InputId, InputOffset, Offsets, Payload, Position, RawBatch};
-use crate::source::outlet::{BATCH_BYTES_MAX, BATCH_PAYLOADS_MAX, Outlet, Stopped};
+use crate::model::{Attributes, InputId, InputOffset, Offsets, Payload, Position, RawBatch};
+use crate::source::outlet::{BATCH_BYTES_MAX, BATCH_PAYLOADS_MAX, Outlet, Progress, Stopped};
 use crate::source::{Harm, SourceEvent, offsets_of};
 
 /// How long the pipeline has to make revoked partitions durable; well below the five minutes a group waits for a member.
 const REVOKE_WAIT: Duration = Duration::from_secs(60);
-/// For the group's committed offsets, when partitions are assigned.
-const COMMITTED_WAIT: Duration = Duration::from_secs(10);
+/// Received and not handed on, of all partitions together: at it the largest batch is handed on, however young, and while the
+/// pipeline does not take it the partitions are paused. With what waits in the channel (64 MiB) and in librdkafka
+/// (`queued.max.messages.kbytes`, 8 MiB) this bounds a consumer.
+pub(super) const PENDING_BYTES_MAX: usize = 32 << 20;
 
 /// What librdkafka's callbacks, which run inside `poll`, share with the loop around it.
 pub(super) struct Context {
     pub source: Arc<str>,
+    brokers: String,
     pub outlet: Outlet,
+    progress: Arc<Progress>,
+    pub starts: Starts,
     state: Mutex<State>,
 }
 
@@ -79,13 +87,15 @@ pub(super) struct Partition {
 #[derive(Default)]
 pub(super) struct Pending {
     block: BytesMut,
-    found: Vec<(Range<usize>, i64)>,
+    found: Vec<(Range<usize>, i64, Option<Arc<Attributes>>)>,
+    /// Payloads and attributes.
+    bytes: usize,
     pub since: Option<Instant>,
 }
 
 impl Pending {
     fn is_full(&self) -> bool {
-        self.found.len() >= BATCH_PAYLOADS_MAX || self.block.len() >= BATCH_BYTES_MAX
+        self.found.len() >= BATCH_PAYLOADS_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 
     fn is_due(&self) -> bool {
@@ -98,7 +108,7 @@ pub(super) fn kafka_offsets(source: &str, offsets: &Offsets) -> impl Iterator<It
         .into_iter()
         .filter_map(|(input, offset)| match offset {
             InputOffset::Kafka { next } => Some((input, next)),
-            InputOffset::File { .. } => None,
+            InputOffset::File { .. } | InputOffset::Spool { .. } => None,
         })
 }
 
@@ -111,6 +121,15 @@ impl State {
 
     pub(super) fn due(&self) -> Option<usize> {
         self.partitions.iter().position(|partition| partition.pending.is_due())
+    }
+
+    /// The partition with the most to hand on, when all together have too much.
+    fn largest(&self) -> Option<usize> {
+        let held = self.partitions.iter().map(|partition| partition.pending.bytes);
+        if held.clone().sum::<usize>() < PENDING_BYTES_MAX {
+            return None;
+        }
+        held.enumerate().max_by_key(|(_, bytes)| *bytes).map(|(index, _)| index)
     }
 
     pub(super) fn index_of(&self, topic: &str, number: i32) -> Option<usize> {
@@ -140,10 +159,10 @@ impl State {
     pub(super) fn take_batch(&mut self, index: usize, source: &Arc<str>) -> Option<(RawBatch, u64)> {
         let partition = self.partitions.get_mut(index)?;
         let pending = std::mem::take(&mut partition.pending);
-        let (_, last) = pending.found.last()?;
+        let (_, last, _) = pending.found.last()?;
         let next = InputOffset::Kafka { next: last + 1 };
         let block = pending.block.freeze();
-        let payload = |(range, offset): (Range<usize>, i64)| Payload {
+        let payload = |(range, offset, attributes): (Range<usize>, i64, Option<Arc<Attributes>>)| Payload {
             bytes: block.slice(range),
             position: Position::Kafka {
                 topic: Arc::clone(&partition.topic),
@@ -151,7 +170,7 @@ impl State {
                 offset,
             },
             truncated: false,
-            attributes: None,
+            attributes,
         };
         let payloads = pending.found.into_iter().map(payload).collect();
         let batch = RawBatch {
@@ -165,14 +184,24 @@ impl State {
 }
 
 impl Context {
-    pub(super) fn new(source: &Arc<str>, resume: &Offsets, outlet: Outlet) -> Context {
+    pub(super) fn new(
+        source: &Arc<str>,
+        brokers: &str,
+        resume: &Offsets,
+        starts: Starts,
+        outlet: Outlet,
+        progress: Arc<Progress>,
+    ) -> Context {
         let state = State {
             durable: kafka_offsets(source, resume).collect(),
             ..State::default()
         };
         Context {
             source: Arc::clone(source),
+            brokers: brokers.to_owned(),
             outlet,
+            progress,
+            starts,
             state: Mutex::new(state),
         }
     }
@@ -205,10 +234,14 @@ impl Context {
         let pending = &mut partition.pending;
         let begin = pending.block.len();
         pending.block.extend_from_slice(message.payload().unwrap_or_default());
-        pending.found.push((begin..pending.block.len(), offset));
+        let (attributes, attribute_bytes) = attributes(message);
+        let range = begin..pending.block.len();
+        pending.bytes += range.len() + attribute_bytes;
+        pending.found.push((range, offset, attributes));
         pending.since.get_or_insert(partition.quiet_since);
         let full = pending.is_full().then_some(index);
         let input = partition.input.clone();
+        let full = full.or_else(|| state.largest());
         drop(state);
         if was_down {
             self.recovered()?;
@@ -241,55 +274,31 @@ impl Context {
         })
     }
 
-    /// The later of our own and the group's offset for each partition; where neither exists the broker's reset policy decides.
-    fn starts(&self, client: &BaseConsumer<Context>, assigned: &TopicPartitionList) -> Vec<(String, i32, Option<i64>)> {
-        let group = match client.committed_offsets(assigned.clone(), COMMITTED_WAIT) {
-            Ok(group) => group.to_topic_map(),
+    fn assign(&self, client: &BaseConsumer<Context>, assigned: &TopicPartitionList) -> Result<(), Stopped> {
+        let (durable, held) = {
+            let state = self.lock();
+            let held: Vec<Arc<str>> = state.partitions.iter().map(|held| Arc::clone(&held.topic)).collect();
+            (state.durable.clone(), held)
+        };
+        let starts = match self.starts.of(client, &self.source, assigned, &durable, &held) {
+            Ok(starts) => starts,
             Err(error) => {
-                tracing::warn!(%error, "the group's offsets cannot be read: going by our own");
-                Default::default()
+                let source = Arc::clone(&self.source);
+                return self.outlet.send(SourceEvent::Failed { source, error });
             }
         };
-        let state = self.lock();
-        let elements = assigned.elements();
-        let start = elements.iter().map(|element| {
-            let (topic, partition) = (element.topic().to_owned(), element.partition());
-            let own = state
-                .durable
-                .get(&InputId::kafka(&self.source, &topic, partition))
-                .copied();
-            let group = match group.get(&(topic.clone(), partition)) {
-                Some(Offset::Offset(next)) => Some(*next),
-                _ => None,
-            };
-            if let (Some(own), Some(group)) = (own, group)
-                && own < group
-            {
-                tracing::warn!(
-                    topic,
-                    partition,
-                    "records {own} to {group} were taken by another member of the group, or this data directory is an older copy: \
-                     they are not in its tables"
-                );
-            }
-            (topic, partition, own.max(group))
-        });
-        start.collect()
-    }
-
-    fn assign(&self, client: &BaseConsumer<Context>, assigned: &TopicPartitionList) -> Result<(), Stopped> {
-        let starts = self.starts(client, assigned);
         let mut list = TopicPartitionList::new();
-        for (topic, partition, start) in &starts {
-            match start {
+        for start in &starts {
+            let (topic, partition) = (&start.topic, start.partition);
+            match start.next {
                 Some(next) => {
-                    if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*next)) {
+                    if let Err(error) = list.add_partition_offset(topic, partition, Offset::Offset(next)) {
                         self.trouble(format!(
                             "{topic}/{partition}: offset {next} cannot be resumed from: {error}"
                         ))?;
                     }
                 }
-                None => drop(list.add_partition(topic, *partition)),
+                None => drop(list.add_partition(topic, partition)),
             }
         }
         let done = match client.rebalance_protocol() {
@@ -299,7 +308,8 @@ impl Context {
         if let Err(error) = done {
             return self.trouble(format!("an assignment of partitions could not be taken up: {error}"));
         }
-        for (topic, number, start) in starts {
+        for start in starts {
+            let (topic, number) = (start.topic, start.partition);
             let input = InputId::kafka(&self.source, &topic, number);
             let mut state = self.lock();
             state.assignments += 1;
@@ -309,7 +319,7 @@ impl Context {
                 partition: number,
                 input: input.clone(),
                 assignment,
-                next: start,
+                next: start.next,
                 has_received: false,
                 pending: Pending::default(),
                 quiet_since: Instant::now(),
@@ -317,7 +327,18 @@ impl Context {
                 end_seen: None,
             });
             drop(state);
-            self.outlet.send(SourceEvent::Opened(input, Arc::clone(&self.source)))?;
+            let source = Arc::clone(&self.source);
+            self.outlet
+                .send(SourceEvent::Opened(input.clone(), Arc::clone(&source)))?;
+            if let (true, Some(next)) = (start.keep, start.next) {
+                // Durable with the next epoch: a restart before the first record must not begin later than this one.
+                self.outlet.send(SourceEvent::Batch(RawBatch {
+                    source,
+                    input,
+                    payloads: Vec::new(),
+                    next: InputOffset::Kafka { next },
+                }))?;
+            }
         }
         let was_in_trouble = {
             let mut state = self.lock();
@@ -355,6 +376,7 @@ impl Context {
         }
         told?;
         for input in inputs {
+            self.progress.set_lag(&input, None);
             self.outlet.send(SourceEvent::Ended(input))?;
         }
         Ok(())
@@ -394,6 +416,20 @@ impl ClientContext for Context {
         log(level, facility, line);
     }
 
+    fn stats(&self, statistics: Statistics) {
+        for partition in &self.lock().partitions {
+            let topic = statistics.topics.get(&*partition.topic);
+            let known = topic.and_then(|topic| topic.partitions.get(&partition.partition));
+            // Negative while the broker has not been asked.
+            let Some(end) = known.map(|known| known.hi_offset).filter(|end| *end >= 0) else {
+                continue;
+            };
+            if let Ok(lag) = u64::try_from(end.saturating_sub(partition.next.unwrap_or(end)).max(0)) {
+                self.progress.set_lag(&partition.input, Some(lag));
+            }
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         // One connection of several, or an idle one: only all of them together are trouble.
@@ -410,8 +446,8 @@ impl ClientContext for Context {
             return;
         }
         let (why, harm) = match code {
-            // It says only how many there are.
-            RDKafkaErrorCode::AllBrokersDown => (format!("{reason}: {unreachable}"), Harm::Total),
+            // It says only how many there are; why may not be known yet.
+            RDKafkaErrorCode::AllBrokersDown => (format!("{reason} ({}) {unreachable}", self.brokers), Harm::Total),
             RDKafkaErrorCode::GroupAuthorizationFailed => (reason.to_owned(), Harm::Total),
             _ => (reason.to_owned(), Harm::Partial),
         };

@@ -4,8 +4,10 @@
 //! the group's, so that neither a restart nor a move between machines reads a record twice that is durable already. Before
 //! partitions are given up the pipeline makes durable what it received of them.
 
+mod attributes;
 mod client;
 mod group;
+mod start;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +17,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::outlet::{Offered, Outlet, Stopped};
+use super::outlet::{Offered, Outlet, Progress, Stopped};
 use super::{SourceError, SourceEvent};
 use crate::config::KafkaSettings;
 use crate::model::Offsets;
 use client::{Wanted, client_config, refusal};
 use group::{Context, Partition, Whole, kafka_offsets};
+use start::Starts;
 
 pub(super) use client::check;
 
@@ -51,8 +54,13 @@ impl Consumer {
         settings: &KafkaSettings,
         resume: &Offsets,
         outlet: Outlet,
+        progress: Arc<Progress>,
     ) -> Result<Consumer, SourceError> {
-        let context = Context::new(source, resume, outlet);
+        let starts = Starts {
+            start: settings.start,
+            group: settings.group.clone(),
+        };
+        let context = Context::new(source, &settings.brokers, resume, starts, outlet, progress);
         let invalid = |error: KafkaError| SourceError::KafkaSettings {
             source_name: source.to_string(),
             reason: refusal(error),
@@ -184,6 +192,7 @@ impl Consumer {
             if let Some(Ok(message)) = self.client.poll(BATCH_AGE_MAX) {
                 // Of a partition that was assigned just now; what waits is handed on in its turn.
                 context.accept(&message)?;
+                self.pause(true);
             }
             let is_ours = |partition: &Partition| partition.input == input && partition.assignment == assignment;
             if !context.lock().partitions.iter().any(is_ours) {

@@ -71,7 +71,12 @@ fn compression_is_known_by_the_bytes_and_gives_the_same_records() {
 fn reading_goes_on_in_the_middle_of_a_file() {
     let dir = Scratch::new();
     let pretty = (0..9_000).map(|n| format!("{{\n \"n\": {n}\n}}\n")).collect::<String>();
-    for text in [lines(0..9_000), pretty] {
+    // So long that its records are handed on one by one.
+    let long = (0..9_000)
+        .map(|n| format!("{{\"n\":{n},\"x\":\"{:>600}\"}}", "]"))
+        .collect::<Vec<_>>();
+    let wrapped = format!("{{\"a\":1,\"Records\":[{}],\"b\":[]}}", long.join(",\n"));
+    for text in [lines(0..9_000), pretty, format!("[\n{}\n]", long.join(",")), wrapped] {
         let files = [
             dir.write("a", &text),
             dir.write("b", gzip(&text)),
@@ -79,6 +84,7 @@ fn reading_goes_on_in_the_middle_of_a_file() {
         ];
         for path in files {
             let all = read_all(&path, &Offsets::new());
+            assert_eq!(all.payloads.len(), 9_000);
             let mut run = Run::start(&[file_source("s", &path, false)], &Offsets::new());
             run.until("the first batch", |seen| !seen.batches.is_empty());
             let first = run.stop();
@@ -209,7 +215,14 @@ fn a_bounded_file_that_cannot_be_opened_is_told_as_missing_and_the_others_are_re
 fn a_pattern_without_files_is_refused_unless_followed() {
     let dir = Scratch::new();
     let bounded = file_source("s", &dir.path("*.json"), false);
-    let refused = start(std::slice::from_ref(&bounded), &Offsets::new(), Arc::default()).err();
+    let refused = start(
+        std::slice::from_ref(&bounded),
+        &Offsets::new(),
+        &dir.path("spool"),
+        &wrappers,
+        Arc::default(),
+    )
+    .err();
     assert!(matches!(refused, Some(SourceError::NoFiles { .. })));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

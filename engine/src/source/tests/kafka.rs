@@ -1,10 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+
 use super::super::mock::{MockBroker, Paced, Producer};
 use super::super::{SourceError, check};
 use super::*;
-use crate::config::KafkaSettings;
+use crate::config::{KafkaSettings, KafkaStart, Secret};
 use crate::model::InputOffset;
 
 fn kafka_source(brokers: &str, topics: &[&str], group: &str) -> SourceSettings {
@@ -15,6 +19,7 @@ fn kafka_source(brokers: &str, topics: &[&str], group: &str) -> SourceSettings {
             brokers: brokers.into(),
             topics: topics.iter().map(|topic| topic.to_string()).collect(),
             group: group.into(),
+            start: KafkaStart::Earliest,
             idle_timeout: Duration::from_millis(500),
             properties: BTreeMap::from(properties.map(|(key, value)| (key.to_owned(), value.into()))),
         }),
@@ -270,6 +275,176 @@ fn a_paced_producer_fits_a_broker_that_forgets() {
     }
     assert_eq!(sender.join().expect("the sender ends"), 5_000);
     run.stop();
+}
+
+fn kafka(settings: &mut SourceSettings) -> &mut KafkaSettings {
+    match &mut settings.kind {
+        SourceKind::Kafka(kafka) => kafka,
+        _ => panic!("a Kafka source"),
+    }
+}
+
+#[test]
+fn a_partition_that_nobody_knows_begins_where_the_configuration_says() {
+    let broker = MockBroker::start(&[("t", 1)]).expect("a broker");
+    let producer = Producer::new(broker.brokers()).expect("a producer");
+    produce(&producer, "t", 0..10);
+    std::thread::sleep(Duration::from_millis(50));
+    let begun = chrono::Utc::now().timestamp_micros();
+    std::thread::sleep(Duration::from_millis(50));
+    produce(&producer, "t", 10..20);
+    let with = |start: KafkaStart, group: &str| {
+        let mut settings = kafka_source(broker.brokers(), &["t"], group);
+        kafka(&mut settings).start = start;
+        [settings]
+    };
+    let mut latest = Run::start(&with(KafkaStart::Latest, "latest"), &Offsets::new());
+    latest.until("the start", |seen| !seen.offsets.is_empty());
+    assert_eq!(
+        latest.seen.offsets.values().next(),
+        Some(&InputOffset::Kafka { next: 20 })
+    );
+    produce(&producer, "t", 20..25);
+    latest.until("the new records", |seen| seen.payloads.len() >= 5);
+    latest.sources.committed(&latest.seen.offsets);
+    assert_each_once(&[&latest.stop()], 20..25);
+    // The group has an offset now: that is where it goes on, whatever `start` says.
+    produce(&producer, "t", 25..30);
+    for start in [KafkaStart::Committed, KafkaStart::Time(begun)] {
+        let mut known = Run::start(&with(start, "latest"), &Offsets::new());
+        known.until("the new records", |seen| seen.payloads.len() >= 5);
+        known.until("idleness", |seen| seen.was_told("idle"));
+        assert_each_once(&[&known.stop()], 25..30);
+    }
+    let mut unknown = Run::start(&with(KafkaStart::Committed, "unknown"), &Offsets::new());
+    unknown.until("failure", |seen| seen.was_told("failed k"));
+    assert!(
+        unknown
+            .stop()
+            .was_told("group \"unknown\" has no offset of topic \"t\"")
+    );
+}
+
+/// A real broker, for what the mock cluster does not do.
+fn real_broker() -> Option<String> {
+    let brokers = std::env::var("SENTRAIL_TEST_KAFKA").ok();
+    if brokers.is_none() {
+        println!("skipped: SENTRAIL_TEST_KAFKA names no broker");
+    }
+    brokers
+}
+
+#[test]
+fn a_real_broker_finds_a_time_and_tells_the_lag() {
+    let Some(brokers) = real_broker() else { return };
+    let topic = format!("time-{}", std::process::id());
+    let producer = Producer::new(&brokers).expect("a producer");
+    produce(&producer, &topic, 0..10);
+    std::thread::sleep(Duration::from_millis(50));
+    let begun = chrono::Utc::now().timestamp_micros();
+    std::thread::sleep(Duration::from_millis(50));
+    produce(&producer, &topic, 10..20);
+    let mut settings = kafka_source(&brokers, &[&topic], &topic);
+    kafka(&mut settings).start = KafkaStart::Time(begun);
+    kafka(&mut settings)
+        .properties
+        .insert("statistics.interval.ms".into(), "100".into());
+    let mut run = Run::start(&[settings], &Offsets::new());
+    run.until("the records since then", |seen| seen.payloads.len() >= 10);
+    run.until("idleness", |seen| seen.was_told("idle"));
+    let lags = run.progress.lags();
+    assert!(!lags.is_empty() && lags.values().all(|lag| *lag == 0), "{lags:?}");
+    assert_each_once(&[&run.stop()], 10..20);
+}
+
+#[test]
+fn a_real_broker_gives_keys_headers_and_every_compression() {
+    let Some(brokers) = real_broker() else { return };
+    let topic = format!("codecs-{}", std::process::id());
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    for (number, codec) in codecs.iter().enumerate() {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &brokers)
+            .set("compression.type", *codec)
+            .set("linger.ms", "50");
+        let producer: ThreadedProducer<DefaultProducerContext> = config.create().expect("a producer");
+        // Long and alike, so that it is compressed.
+        for record in 0..20 {
+            let value = format!("{:>200}", number * 20 + record);
+            let header = Header {
+                key: "codec",
+                value: Some(*codec),
+            };
+            let headers = OwnedHeaders::new().insert(header).insert(Header::<&str> {
+                key: "empty",
+                value: None,
+            });
+            let record = BaseRecord::to(&topic).key("k").payload(&value).headers(headers);
+            producer.send(record).map_err(|(error, _)| error).expect("queued");
+        }
+        producer.flush(PATIENCE).expect("delivered");
+    }
+    let mut run = Run::start(&[kafka_source(&brokers, &[&topic], &topic)], &Offsets::new());
+    run.until("all records", |seen| seen.payloads.len() >= 100);
+    let seen = run.stop();
+    for payload in &seen.payloads {
+        let text = String::from_utf8_lossy(&payload.bytes);
+        let number: usize = text.trim().parse().expect("a number");
+        let attributes = payload.attributes.as_deref().expect("attributes");
+        assert_eq!(&attributes["kafka.key"][..], b"k");
+        assert_eq!(&attributes["kafka.header.codec"][..], codecs[number / 20].as_bytes());
+        assert_eq!(&attributes["kafka.header.empty"][..], b"");
+    }
+    assert_eq!(seen.payloads.len(), 100);
+}
+
+#[test]
+fn a_real_broker_is_read_over_tls_and_with_passwords() {
+    let Ok(secure) = std::env::var("SENTRAIL_TEST_KAFKA_SECURE") else {
+        println!("skipped: SENTRAIL_TEST_KAFKA_SECURE names no broker with TLS and SASL");
+        return;
+    };
+    let [plain, tls, ca, user, password] = secure.split(',').collect::<Vec<_>>()[..] else {
+        panic!("SASL address, SASL over TLS address, CA file, user, password: {secure}");
+    };
+    let Some(brokers) = real_broker() else { return };
+    let topic = format!("secure-{}", std::process::id());
+    produce(&Producer::new(&brokers).expect("a producer"), &topic, 0..10);
+    let cases = [
+        (plain, "SASL_PLAINTEXT", "PLAIN"),
+        (plain, "SASL_PLAINTEXT", "SCRAM-SHA-512"),
+        (tls, "SASL_SSL", "PLAIN"),
+        (tls, "SASL_SSL", "SCRAM-SHA-256"),
+    ];
+    for (brokers, protocol, mechanism) in cases {
+        let mut settings = kafka_source(brokers, &[&topic], &format!("{topic}-{protocol}-{mechanism}"));
+        let kafka = kafka(&mut settings);
+        let more = [
+            ("security.protocol", protocol),
+            ("sasl.mechanisms", mechanism),
+            ("sasl.username", user),
+            ("ssl.ca.location", ca),
+        ];
+        kafka
+            .properties
+            .extend(more.map(|(key, value)| (key.to_owned(), value.into())));
+        kafka
+            .properties
+            .insert("sasl.password".into(), Secret::new(password.into()));
+        let mut run = Run::start(&[settings.clone()], &Offsets::new());
+        run.until(&format!("the records over {protocol} with {mechanism}"), |seen| {
+            seen.payloads.len() >= 10
+        });
+        assert_each_once(&[&run.stop()], 0..10);
+        println!("{protocol} with {mechanism}: 10 records");
+        self::kafka(&mut settings)
+            .properties
+            .insert("sasl.password".into(), Secret::new("wrong".into()));
+        let mut refused = Run::start(&[settings], &Offsets::new());
+        refused.until("trouble", |seen| seen.was_told("trouble k: Kafka:"));
+        assert!(refused.stop().payloads.is_empty());
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
-use super::{Progress, SourceEvent, Sources, start};
+use super::{Progress, SourceEvent, Sources, Wrappers, start};
 use crate::config::{SourceKind, SourceSettings};
 use crate::model::{InputId, Micros, Offsets, Payload};
 
@@ -70,6 +70,10 @@ fn source(name: &str, kind: SourceKind) -> SourceSettings {
     }
 }
 
+fn wrappers(_: &SourceSettings) -> Wrappers {
+    ["Records".into()].into()
+}
+
 /// A pipeline that only remembers.
 struct Run {
     runtime: Runtime,
@@ -78,6 +82,8 @@ struct Run {
     progress: Arc<Progress>,
     time_of: fn(&Payload) -> Option<Micros>,
     seen: Seen,
+    /// Goes last.
+    _spools: Scratch,
 }
 
 #[derive(Default)]
@@ -110,7 +116,8 @@ impl Run {
 
     fn start_timed(settings: &[SourceSettings], resume: &Offsets, time_of: fn(&Payload) -> Option<Micros>) -> Run {
         let progress = Arc::new(Progress::default());
-        let (sources, events) = start(settings, resume, Arc::clone(&progress)).expect("started");
+        let spools = Scratch::new();
+        let (sources, events) = start(settings, resume, &spools.0, &wrappers, Arc::clone(&progress)).expect("started");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -122,6 +129,7 @@ impl Run {
             progress,
             time_of,
             seen: Seen::default(),
+            _spools: spools,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The bound on what clients can hold: so many connections at once, each cut off when it stays silent.
+//! The bound on what clients of an HTTP server can hold: so many connections at once, each cut off when it stays silent.
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -13,22 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Connections at once; more wait in the operating system's queue. Scrapers, health checks and a few people need no more, and each
-/// costs a task and its buffers.
-pub const CONNECTIONS_MAX: usize = 64;
-
-/// A connection that sends nothing for this long is closed, so that idle ones cannot hold all the places. Longer than a usual scrape
-/// interval, which keeps a scraper's connection alive.
-pub const SILENCE_MAX: Duration = Duration::from_secs(75);
-
-pub(super) struct BoundedListener {
+/// For `axum::serve`.
+pub struct BoundedListener {
     inner: TcpListener,
     places: Arc<Semaphore>,
     silence_max: Duration,
 }
 
 impl BoundedListener {
-    pub(super) fn new(inner: TcpListener, connections_max: usize, silence_max: Duration) -> BoundedListener {
+    /// At most `connections_max` connections at once, more wait in the operating system's queue; one that sends nothing for
+    /// `silence_max` is closed.
+    pub fn new(inner: TcpListener, connections_max: usize, silence_max: Duration) -> BoundedListener {
         BoundedListener {
             inner,
             places: Arc::new(Semaphore::new(connections_max)),
@@ -63,7 +58,8 @@ impl axum::serve::Listener for BoundedListener {
     }
 }
 
-pub(super) struct Connection {
+/// An accepted connection, which gives its place back when it is dropped.
+pub struct Connection {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
     silence_max: Duration,

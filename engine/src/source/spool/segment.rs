@@ -1,0 +1,165 @@
+//! The bytes of a spool's files.
+//!
+//! A segment is named by the number of its first record (`00000000000000000042.seg`) and holds records one after the other: length
+//! and CRC-32 of the body, 4 bytes each; then the body: one byte of flags, the number of attributes (4 bytes), for each of them the
+//! lengths of its name and value (4 bytes each), name and value; the rest is the payload. Numbers are little-endian.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use crate::model::Attributes;
+
+/// Longest body: above what any listening source accepts as one record. A greater length is damage.
+const BODY_BYTES_MAX: usize = 128 << 20;
+const HEADER_BYTES: usize = 8;
+const TRUNCATED: u8 = 1;
+const READ_BYTES: usize = 256 << 10;
+
+/// Records on their way into the spool.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Block {
+    bytes: Vec<u8>,
+    records: u64,
+}
+
+impl Block {
+    /// Adds a record: its payload, what was said beside it, and whether the payload is only its beginning.
+    pub(in crate::source) fn push(&mut self, payload: &[u8], attributes: &[(&str, &[u8])], truncated: bool) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
+        self.bytes.push(if truncated { TRUNCATED } else { 0 });
+        self.bytes.extend_from_slice(&length(attributes.len()));
+        for (name, value) in attributes {
+            self.bytes.extend_from_slice(&length(name.len()));
+            self.bytes.extend_from_slice(&length(value.len()));
+            self.bytes.extend_from_slice(name.as_bytes());
+            self.bytes.extend_from_slice(value);
+        }
+        self.bytes.extend_from_slice(payload);
+        let body = begin + HEADER_BYTES;
+        let sum = crc32fast::hash(&self.bytes[body..]);
+        let header = [length(self.bytes.len() - body), sum.to_le_bytes()].concat();
+        self.bytes[begin..body].copy_from_slice(&header);
+        self.records += 1;
+    }
+
+    pub(in crate::source) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(in crate::source) fn records(&self) -> u64 {
+        self.records
+    }
+
+    pub(in crate::source) fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+}
+
+/// What is longer than four bytes can say would be taken for damage when it is read; no source accepts that much.
+fn length(count: usize) -> [u8; 4] {
+    u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// A record as it was accepted.
+pub(super) struct Record {
+    pub payload: Bytes,
+    pub attributes: Option<Arc<Attributes>>,
+    pub truncated: bool,
+}
+
+impl Record {
+    fn parse(mut body: Bytes) -> Option<Record> {
+        let flags = body.try_get_u8().ok()?;
+        let mut attributes = Attributes::new();
+        for _ in 0..body.try_get_u32_le().ok()? {
+            let (name, value) = (
+                body.try_get_u32_le().ok()? as usize,
+                body.try_get_u32_le().ok()? as usize,
+            );
+            if name.checked_add(value)? > body.len() {
+                return None;
+            }
+            let name = String::from_utf8(body.split_to(name).into()).ok()?;
+            attributes.insert(name.into(), body.split_to(value));
+        }
+        Some(Record {
+            payload: body,
+            attributes: (!attributes.is_empty()).then(|| Arc::new(attributes)),
+            truncated: flags & TRUNCATED != 0,
+        })
+    }
+}
+
+/// A segment, read forward.
+pub(super) struct Records {
+    input: BufReader<File>,
+}
+
+impl Records {
+    pub(super) fn open(path: &Path) -> io::Result<Records> {
+        Ok(Records {
+            input: BufReader::with_capacity(READ_BYTES, File::open(path)?),
+        })
+    }
+
+    /// The next record; `None` where no whole one follows.
+    pub(super) fn next(&mut self) -> io::Result<Option<Record>> {
+        Ok(self.body()?.and_then(Record::parse))
+    }
+
+    fn body(&mut self) -> io::Result<Option<Bytes>> {
+        let mut header = [0; HEADER_BYTES];
+        if !fill(&mut self.input, &mut header)? {
+            return Ok(None);
+        }
+        let [a, b, c, d, sum @ ..] = header;
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        if length == 0 || length > BODY_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut body = Vec::new();
+        // Not allocated at once: the length may be damage.
+        (&mut self.input).take(length as u64).read_to_end(&mut body)?;
+        let is_whole = body.len() == length && crc32fast::hash(&body) == u32::from_le_bytes(sum);
+        Ok(is_whole.then(|| body.into()))
+    }
+}
+
+/// False where the bytes end before `buffer` is full.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match input.read_exact(buffer) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+/// How many whole records a segment begins with.
+pub(super) fn count(path: &Path) -> io::Result<u64> {
+    let mut records = Records::open(path)?;
+    let mut count = 0;
+    while records.next()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}.seg"))
+}
+
+/// The numbers by which a directory's segments are named, in order.
+pub(super) fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut firsts = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let first = name.to_str().and_then(|name| name.strip_suffix(".seg"));
+        firsts.extend(first.and_then(|first| first.parse::<u64>().ok()));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
