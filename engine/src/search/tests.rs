@@ -339,3 +339,24 @@ fn no_query_panics_or_hangs() {
         println!("{piece:?} {:?}", started.elapsed());
     }
 }
+
+#[test]
+fn a_commit_that_a_kill_interrupted_can_be_made_again() {
+    let dir = TempDir::new().unwrap();
+    let meta = dir.path().join("meta.json");
+    let mut index = Index::open_or_create(dir.path()).unwrap();
+    index.apply(&two()).unwrap();
+    index.commit(1).unwrap();
+    let before = std::fs::read(&meta).unwrap();
+    let [first, _] = two();
+    index.apply(std::slice::from_ref(&first)).unwrap();
+    index.commit(2).unwrap();
+    drop(index);
+    // Its files are there, the list that names them is the one before.
+    std::fs::write(&meta, before).unwrap();
+    let mut index = Index::open_or_create(dir.path()).unwrap();
+    assert_eq!(index.committed_epoch(), Some(1));
+    index.apply(&[first]).unwrap();
+    index.commit(2).unwrap();
+    assert_eq!(index.searcher().search("leaked", 10).unwrap().len(), 1);
+}
