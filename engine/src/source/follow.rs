@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::files::{OPEN_FILES_MAX, expand, name_of};
-use super::frame::Wrappers;
 use super::outlet::{Outlet, Stopped};
 use super::reader::{FileReader, Fingerprint};
+use super::shape::Wrappers;
 use super::{SourceEvent, offsets_of};
 use crate::model::{InputId, InputOffset, Offsets, Payload, RawBatch};
 
