@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::frame::Wrappers;
 use super::outlet::{Outlet, Progress, Stopped};
 use super::reader::FileReader;
+use super::shape::Wrappers;
 use super::{Harm, SourceError, SourceEvent};
 use crate::model::{InputId, Offsets, RawBatch};
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::files::{OPEN_FILES_MAX, expand, name_of};
-use super::frame::Wrappers;
 use super::outlet::{Outlet, Stopped};
 use super::reader::{FileReader, Fingerprint};
+use super::shape::Wrappers;
 use super::{Harm, SourceEvent, offsets_of};
 use crate::model::{InputId, InputOffset, Offsets, Payload, RawBatch};
 
@@ -382,11 +382,11 @@ mod tests {
     #[test]
     fn an_offset_without_a_file_is_forgotten_after_a_while_unless_the_name_is_in_use() {
         let source: Arc<str> = "s".into();
-        let offset = FileReader::new(PathBuf::new(), None).offset();
+        let offset = FileReader::new(PathBuf::new(), None, &Wrappers::default()).offset();
         let ids = ["gone", "back"].map(|path| InputId::file(&source, path));
         let resume = ids.iter().map(|id| (id.clone(), offset.clone())).collect();
-        let mut followed = Followed::new(&source, "*", &resume);
-        let reader = FileReader::new("back".into(), None);
+        let mut followed = Followed::new(&source, "*", &resume, &Wrappers::default());
+        let reader = FileReader::new("back".into(), None, &Wrappers::default());
         followed.tails.push(Tail::new(&source, "back".into(), reader));
         let now = Instant::now();
         assert!(followed.forget(now + FORGET_AFTER / 2).is_empty());

@@ -12,6 +12,7 @@ mod kafka;
 pub mod mock;
 mod outlet;
 mod reader;
+mod shape;
 mod spool;
 mod syslog;
 #[cfg(test)]
@@ -33,8 +34,8 @@ use files::BoundedFile;
 use outlet::{Outlet, Stopped, WAITING_MAX};
 use spool::Spool;
 
-pub use frame::Wrappers;
 pub use outlet::Progress;
+pub use shape::Wrappers;
 
 /// How often a listening source looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
 
-use super::frame::{End, Frame, Framer, LINE_BYTES_MAX, Shape, Wrappers};
+use super::frame::{End, Frame, Framer, LINE_BYTES_MAX};
 use super::outlet::{BATCH_BYTES_MAX, BATCH_PAYLOADS_MAX};
+use super::shape::{Shape, Wrappers};
 use crate::model::{InputOffset, Payload, Position, id};
 
 /// Read at a time: large enough that system calls do not count, small enough that many open files fit in memory.

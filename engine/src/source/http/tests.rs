@@ -316,11 +316,11 @@ fn bytes(field: u8, content: &[u8]) -> Vec<u8> {
         0 => vec![low],
         high => vec![low | 0x80, high as u8],
     };
-    [vec![field << 3 | 2], length, content.to_vec()].concat()
+    [vec![(field << 3) | 2], length, content.to_vec()].concat()
 }
 
 fn eight(field: u8, number: u64) -> Vec<u8> {
-    [vec![field << 3 | 1], number.to_le_bytes().to_vec()].concat()
+    [vec![(field << 3) | 1], number.to_le_bytes().to_vec()].concat()
 }
 
 fn pair(key: &str, value: &[u8]) -> Vec<u8> {
@@ -352,8 +352,8 @@ fn traces_in_protobuf() -> Vec<u8> {
         attributes.iter().flat_map(|attribute| bytes(9, attribute)).collect(),
         bytes(11, &event),
         bytes(15, &[bytes(2, b"no"), vec![3 << 3, 2]].concat()),
-        // A field of a later version.
-        bytes(15, b"")[..0].to_vec(),
+        // Field 20, of a later version.
+        vec![0xa2, 0x01, 0x00],
     ]
     .concat();
     let scopes = [

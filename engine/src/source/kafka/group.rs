@@ -471,3 +471,39 @@ impl ConsumerContext for Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_partitions_together_hold_no_more_than_the_bound() {
+        let partition = |number: i32, bytes: usize| Partition {
+            topic: "t".into(),
+            partition: number,
+            input: InputId::kafka("s", "t", number),
+            assignment: 0,
+            next: None,
+            has_received: true,
+            pending: Pending {
+                bytes,
+                ..Pending::default()
+            },
+            quiet_since: Instant::now(),
+            is_idle: false,
+            end_seen: None,
+        };
+        let mut state = State {
+            partitions: (0..40)
+                .map(|number| partition(number, PENDING_BYTES_MAX / 64))
+                .collect(),
+            ..State::default()
+        };
+        assert_eq!(state.largest(), None, "none is full, and there is room");
+        state
+            .partitions
+            .extend((40..64).map(|number| partition(number, PENDING_BYTES_MAX / 64)));
+        state.partitions[50].pending.bytes += 1;
+        assert_eq!(state.largest(), Some(50));
+    }
+}

@@ -212,14 +212,14 @@ pub(super) fn write_number(out: &mut Vec<u8>, field: u8, number: u64) {
 }
 
 pub(super) fn write_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    out.push(field << 3 | 2);
+    out.push((field << 3) | 2);
     write_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 fn write_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        out.push(number as u8 | 0x80);
+        out.push((number as u8) | 0x80);
         number >>= 7;
     }
     out.push(number as u8);
