@@ -103,7 +103,7 @@ fn is_configuration(error: &anyhow::Error) -> bool {
         || error.downcast_ref::<check::Unusable>().is_some()
         || matches!(
             error.downcast_ref(),
-            Some(PipelineError::Mapping(_) | PipelineError::Detect(_))
+            Some(PipelineError::Config(_) | PipelineError::Mapping(_) | PipelineError::Detect(_))
         )
         || matches!(error.downcast_ref(), Some(PipelineError::Source(_)))
 }

@@ -29,7 +29,6 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 
 pub use error::DetectError;
-pub use findings::RELATION_KINDS;
 pub use health::{PluginCounters, PluginHealth, PluginStatus};
 pub use load::PluginProblem;
 pub use manifest::{PluginManifest, PluginRule};

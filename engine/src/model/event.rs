@@ -1,5 +1,6 @@
 //! The event schema, read from schemas/events.toml, and a batch of events in it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, TimestampMicrosecondArray};
@@ -99,6 +100,12 @@ impl EventSchema {
 
     pub fn arrow(&self) -> &SchemaRef {
         &self.arrow
+    }
+
+    /// Kinds of entities that an event can name: those of the columns, and sessions, which ARNs of principals turn out to be.
+    pub fn entity_kinds(&self) -> BTreeSet<&str> {
+        let declared = self.columns.iter().filter_map(|column| column.entity.as_deref());
+        declared.chain(["session"]).collect()
     }
 
     pub fn index_of(&self, name: &str) -> Option<usize> {

@@ -18,6 +18,6 @@ pub use id::Id;
 pub use incident::{Incident, IncidentStatus, PathStep, ScorePart};
 pub use offsets::{InputId, InputOffset, Offsets};
 pub use raw::{Attributes, Payload, Position, RawBatch};
-pub use relation::{Relation, RelationSet};
+pub use relation::{RELATION_KINDS, Relation, RelationSet};
 pub use severity::Severity;
 pub use time::Micros;

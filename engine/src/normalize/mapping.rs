@@ -12,29 +12,26 @@ use thiserror::Error;
 use toml::Spanned;
 
 use super::time::TimeFormat;
+use crate::config::MappingText;
 
-/// The mappings of this build: file name and text.
-pub const MAPPING_FILES: [(&str, &str); 3] = [
-    (
-        "aws_cloudtrail.toml",
-        include_str!("../../../schemas/sources/aws_cloudtrail.toml"),
-    ),
-    ("litellm.toml", include_str!("../../../schemas/sources/litellm.toml")),
-    (
-        "qdrant_audit.toml",
-        include_str!("../../../schemas/sources/qdrant_audit.toml"),
-    ),
-];
+/// The mappings of this build, each of them a file of schemas/sources: name and text.
+pub const MAPPING_FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/mapping_files.rs"));
 
 /// A mapping file that cannot be used, or a source that names none. Retrying does not help; the file or the configuration must change.
 #[derive(Debug, Error)]
 pub enum MappingError {
-    #[error("schemas/sources/{file}:{line}:{column}: {message}")]
+    #[error("{file}:{line}:{column}: {message}")]
     File {
         file: String,
         line: usize,
         column: usize,
         message: String,
+    },
+    #[error("{file}: the format `{format}` is declared in {other} too; every format needs its own name")]
+    Twice {
+        file: String,
+        other: String,
+        format: String,
     },
     #[error("source `{source_name}`: `{format}` is no known format; valid are auto, {valid}")]
     UnknownFormat {
@@ -174,11 +171,46 @@ pub struct RelationFile {
     pub when: When,
 }
 
-impl MappingFile {
-    pub fn parse(file: &str, text: &str) -> Result<MappingFile, MappingError> {
-        toml::from_str(text)
-            .map_err(|error| MappingError::at(file, text, error.span().map_or(0, |span| span.start), error.message()))
+/// A mapping file that was read, with what its errors need.
+pub struct Mapping {
+    pub file: String,
+    pub text: String,
+    pub content: MappingFile,
+}
+
+impl Mapping {
+    pub fn parse(file: &str, text: &str) -> Result<Mapping, MappingError> {
+        let content = toml::from_str(text).map_err(|error| {
+            MappingError::at(file, text, error.span().map_or(0, |span| span.start), error.message())
+        })?;
+        Ok(Mapping {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            content,
+        })
     }
+}
+
+/// The mappings of the build and the site's own, by format name; one of the site's replaces the build's of the same name.
+pub fn all(own: &[MappingText]) -> Result<Vec<Mapping>, MappingError> {
+    let mut held: BTreeMap<String, Mapping> = BTreeMap::new();
+    for text in own {
+        let mapping = Mapping::parse(&text.file, &text.text)?;
+        let format = mapping.content.format.clone();
+        if let Some(other) = held.get(&format) {
+            return Err(MappingError::Twice {
+                file: mapping.file,
+                other: other.file.clone(),
+                format,
+            });
+        }
+        held.insert(format, mapping);
+    }
+    for (name, text) in MAPPING_FILES {
+        let mapping = Mapping::parse(&format!("schemas/sources/{name}"), text)?;
+        held.entry(mapping.content.format.clone()).or_insert(mapping);
+    }
+    Ok(held.into_values().collect())
 }
 
 /// One step of a path.

@@ -26,7 +26,7 @@ pub use json::NESTING_MAX;
 pub use mapping::MappingError;
 pub use row::FIELD_BYTES_MAX;
 
-use crate::config::SourceSettings;
+use crate::config::{MappingText, SourceSettings};
 use crate::model::time::MINUTE;
 use crate::model::{EventBatch, Id, Micros, RawBatch, Rejected, Relation};
 use dedupe::Dedupe;
@@ -93,19 +93,14 @@ pub struct Format {
 }
 
 impl Normalizer {
-    /// Compiles the mappings and finds each source's.
+    /// Compiles the mappings of the build and the site's own, and finds each source's. A site's own mapping replaces the one of
+    /// the build that has the same format name.
     ///
     /// # Errors
     /// A mapping file with a fault (file, line, column), or a source whose format no mapping has.
-    pub fn new(sources: &[SourceSettings]) -> Result<Normalizer, MappingError> {
-        Normalizer::with_mappings(&mapping::MAPPING_FILES, sources)
-    }
-
-    fn with_mappings(files: &[(&str, &str)], sources: &[SourceSettings]) -> Result<Normalizer, MappingError> {
-        let plans = files
-            .iter()
-            .map(|(file, text)| Plan::compile(file, text))
-            .collect::<Result<Vec<Plan>, _>>()?;
+    pub fn new(sources: &[SourceSettings], own: &[MappingText]) -> Result<Normalizer, MappingError> {
+        let mappings = mapping::all(own)?;
+        let plans = mappings.iter().map(Plan::compile).collect::<Result<Vec<Plan>, _>>()?;
         let mut known = HashMap::new();
         for source in sources {
             let plan = plans.iter().position(|plan| *plan.format == *source.format);
@@ -135,7 +130,7 @@ impl Normalizer {
         }
         Ok(Normalizer {
             plans,
-            auto: plan::recognisers(files)?,
+            auto: plan::recognisers(&mappings)?,
             sources: known,
             dedupe: Dedupe::new(DEDUPE_IDS_MAX),
         })

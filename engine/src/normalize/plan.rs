@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::json::{Cursor, Fault, Kind, Span, unescape};
-use super::mapping::{ColumnFile, MappingError, MappingFile, Step, TextFile, When, parse_path};
+use super::mapping::{ColumnFile, Mapping, MappingError, MappingFile, Step, TextFile, When, parse_path};
 use super::time::TimeFormat;
 use crate::model::time::SECOND;
-use crate::model::{ColumnType, EventSchema, Micros};
+use crate::model::{ColumnType, EventSchema, Micros, RELATION_KINDS};
 
 /// Captures of one record: by capture number, and the elements of `[*]` paths in order.
 #[derive(Default)]
@@ -240,15 +240,15 @@ const ENGINE_COLUMNS: [&str; 9] = [
 ];
 
 impl Plan {
-    pub fn compile(file: &str, text: &str) -> Result<Plan, MappingError> {
-        let mapping = MappingFile::parse(file, text)?;
+    pub fn compile(source: &Mapping) -> Result<Plan, MappingError> {
+        let mapping = &source.content;
         let mut compiler = Compiler {
-            file,
-            text,
+            file: &source.file,
+            text: &source.text,
             trie: Trie::new(),
             filled: Vec::new(),
         };
-        let recogniser = compiler.recogniser(&mapping, None)?;
+        let recogniser = compiler.recogniser(mapping, None)?;
         let id = match &mapping.id {
             Some(paths) => compiler.paths(paths.as_slice(), 0)?,
             None => Vec::new(),
@@ -285,12 +285,12 @@ impl Plan {
             relations.push(compiler.relation(spanned.get_ref(), spanned.span().start)?);
         }
         Ok(Plan {
-            format: mapping.format.into(),
-            title: mapping.title.into(),
-            layer: mapping.layer.into(),
+            format: mapping.format.as_str().into(),
+            title: mapping.title.as_str().into(),
+            layer: mapping.layer.as_str().into(),
             lateness: Micros::from(mapping.lateness.seconds) * SECOND,
-            lateness_reason: mapping.lateness.reason.into(),
-            unwrap: mapping.unwrap.map(Into::into),
+            lateness_reason: mapping.lateness.reason.as_str().into(),
+            unwrap: mapping.unwrap.as_deref().map(Into::into),
             trie: compiler.trie,
             recogniser,
             id,
@@ -303,18 +303,17 @@ impl Plan {
 }
 
 /// One trie that holds what every mapping is known by, for sources whose format is `auto`.
-pub fn recognisers(files: &[(&str, &str)]) -> Result<(Trie, Vec<Recogniser>), MappingError> {
+pub fn recognisers(mappings: &[Mapping]) -> Result<(Trie, Vec<Recogniser>), MappingError> {
     let mut trie = Trie::new();
     let mut all = Vec::new();
-    for (file, text) in files {
-        let mapping = MappingFile::parse(file, text)?;
+    for mapping in mappings {
         let mut compiler = Compiler {
-            file,
-            text,
+            file: &mapping.file,
+            text: &mapping.text,
             trie: Trie::new(),
             filled: Vec::new(),
         };
-        all.push(compiler.recogniser(&mapping, Some(&mut trie))?);
+        all.push(compiler.recogniser(&mapping.content, Some(&mut trie))?);
     }
     Ok((trie, all))
 }
@@ -478,6 +477,14 @@ impl Compiler<'_> {
             }
             Ok(index)
         };
+        if !RELATION_KINDS.contains(&&*relation.kind) {
+            let message = format!(
+                "`{}` is no kind of relation; valid are {}",
+                relation.kind,
+                RELATION_KINDS.join(", ")
+            );
+            return Err(self.error(self.place(&relation.kind, at), message));
+        }
         Ok(RelationPlan {
             from: end(&relation.from)?,
             kind: relation.kind.as_str().into(),

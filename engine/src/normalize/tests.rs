@@ -31,7 +31,7 @@ fn source(name: &str, format: &str) -> SourceSettings {
 }
 
 fn normalizer(format: &str) -> Normalizer {
-    Normalizer::new(&[source("s", format)]).expect("the mappings of this build are right")
+    Normalizer::new(&[source("s", format)], &[]).expect("the mappings of this build are right")
 }
 
 fn batch<'a>(payloads: impl IntoIterator<Item = &'a [u8]>, kafka: bool) -> RawBatch {
@@ -475,6 +475,40 @@ fn relations_are_counted_per_hour() {
     );
 }
 
+fn compile(text: &str) -> Result<Plan, MappingError> {
+    Plan::compile(&mapping::Mapping::parse("x.toml", text)?)
+}
+
+#[test]
+fn a_site_brings_its_own_mappings() {
+    let own = |format: &str, file: &str| MappingText {
+        file: file.to_owned(),
+        text: MAPPING_FILES_QDRANT
+            .replace("format = \"qdrant_audit\"", &format!("format = \"{format}\""))
+            .replace("title = \"", "title = \"Our "),
+    };
+    let texts = [own("ours", "a.toml"), own("qdrant_audit", "b.toml")];
+    let formats = Normalizer::new(&[source("s", "ours")], &texts)
+        .expect("valid")
+        .formats();
+    let titles: Vec<&str> = formats
+        .iter()
+        .filter(|format| ["ours", "qdrant_audit"].contains(&format.name.as_str()))
+        .map(|format| format.title.as_str())
+        .collect();
+    assert_eq!(
+        titles, ["Our Qdrant audit log"; 2],
+        "the site's own replaces the build's"
+    );
+    let Err(error) = Normalizer::new(&[], &[own("ours", "a.toml"), own("ours", "b.toml")]) else {
+        panic!()
+    };
+    assert_eq!(
+        error.to_string(),
+        "b.toml: the format `ours` is declared in a.toml too; every format needs its own name"
+    );
+}
+
 #[test]
 fn bad_mappings_are_refused_with_their_place() {
     let good = MAPPING_FILES_QDRANT;
@@ -500,20 +534,22 @@ fn bad_mappings_are_refused_with_their_place() {
             "`class` is not filled",
         ),
         ("layer = \"vector_db\"", "layer = 3", "invalid type"),
+        (
+            "kind = \"read\"",
+            "kind = \"reads\"",
+            "`reads` is no kind of relation; valid are assumed",
+        ),
     ];
     for (old, new, message) in cases {
         assert!(good.contains(old), "{old}");
         let text = good.replacen(old, new, 1);
-        let Err(error) = Plan::compile("x.toml", &text) else {
+        let Err(error) = compile(&text) else {
             panic!("accepted: {new}")
         };
         let shown = error.to_string();
-        assert!(
-            shown.contains(message) && shown.starts_with("schemas/sources/x.toml:"),
-            "{shown}"
-        );
+        assert!(shown.contains(message) && shown.starts_with("x.toml:"), "{shown}");
     }
-    let Err(error) = Plan::compile("x.toml", &good.replacen("from = \"remote\"", "from = \"a[\"", 1)) else {
+    let Err(error) = compile(&good.replacen("from = \"remote\"", "from = \"a[\"", 1)) else {
         panic!()
     };
     let line = good
@@ -522,7 +558,7 @@ fn bad_mappings_are_refused_with_their_place() {
         .unwrap_or(0)
         + 1;
     assert!(error.to_string().contains(&format!("x.toml:{line}:")), "{error}");
-    let Err(error) = Normalizer::new(&[source("s", "nope")]) else {
+    let Err(error) = Normalizer::new(&[source("s", "nope")], &[]) else {
         panic!()
     };
     assert!(
@@ -539,7 +575,8 @@ const MAPPING_FILES_QDRANT: &str = include_str!("../../../schemas/sources/qdrant
 fn sources_know_their_lateness_and_layers() {
     let mut own = source("own", "litellm");
     own.lateness = Some(5 * SECOND);
-    let normalizer = Normalizer::new(&[own, source("s", "aws_cloudtrail"), source("any", AUTO)]).expect("mappings");
+    let normalizer =
+        Normalizer::new(&[own, source("s", "aws_cloudtrail"), source("any", AUTO)], &[]).expect("mappings");
     assert_eq!(normalizer.lateness("own"), 5 * SECOND);
     assert_eq!(normalizer.lateness("s"), 900 * SECOND);
     assert_eq!(normalizer.lateness("any"), 900 * SECOND);
