@@ -3,7 +3,9 @@
 //! Exit codes: 0 done, 1 a failure at run time, 2 a mistake in the arguments or the configuration.
 
 mod check;
+mod decode;
 mod demo;
+mod formats;
 mod incident;
 mod query;
 mod run;
@@ -54,6 +56,10 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// List the log formats.
+    Formats(formats::Arguments),
+    /// Show what the records of a file become: columns, findings, and what no column takes.
+    Decode(decode::Arguments),
     /// Run everything on simulated traffic through an embedded Kafka broker.
     Demo(demo::Arguments),
 }
@@ -89,6 +95,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Incident { command } => incident::incident(command).await,
         Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Check { config } => check::check(&config).await,
+        Command::Formats(arguments) => formats::formats(&arguments),
+        Command::Decode(arguments) => decode::decode(&arguments),
         Command::Demo(arguments) => demo::demo(arguments).await,
     }
 }

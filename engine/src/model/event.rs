@@ -9,6 +9,19 @@ use serde::Deserialize;
 
 use super::entity::EntityRole;
 
+/// Parts of the AI stack, and what stands under and around it: what the column `layer` can say.
+pub const LAYERS: [&str; 9] = [
+    "gateway",
+    "cloud",
+    "vector_db",
+    "agent",
+    "registry",
+    "kubernetes",
+    "identity",
+    "host",
+    "network",
+];
+
 /// The declaration, as it stands in the project.
 pub const EVENTS_TOML: &str = include_str!("../../../schemas/events.toml");
 

@@ -13,7 +13,7 @@ pub mod time;
 
 pub use detection::{Detection, Rejected};
 pub use entity::{Entity, EntityRole, RoledEntity};
-pub use event::{ColumnType, EventBatch, EventColumn, EventSchema};
+pub use event::{ColumnType, EventBatch, EventColumn, EventSchema, LAYERS};
 pub use id::Id;
 pub use incident::{Incident, IncidentStatus, PathStep, ScorePart};
 pub use offsets::{InputId, InputOffset, Offsets};
