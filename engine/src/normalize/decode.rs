@@ -1,5 +1,6 @@
 //! Payloads → records → rows.
 
+use super::captures::Captures;
 use super::columns::{Blocks, Columns, Place};
 use super::dedupe::Dedupe;
 use super::json::{Cursor, bracketed_end};
@@ -7,7 +8,6 @@ use super::plan::Plan;
 use super::record::OwnColumns;
 use super::relate::Facts;
 use super::row::Row;
-use super::trie::Captures;
 use super::{Auto, Normalized, Normalizer, PAYLOAD_BYTES_MAX, REJECTED_BYTES_MAX, REJECTED_PER_PAYLOAD_MAX, Source};
 use crate::model::{Detection, Micros, Payload, Position, RawBatch, Rejected};
 

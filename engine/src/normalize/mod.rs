@@ -5,6 +5,7 @@
 //! How a format's fields become columns is said in schemas/sources.
 
 mod address;
+mod captures;
 mod columns;
 mod compile;
 mod decode;

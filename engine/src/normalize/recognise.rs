@@ -1,8 +1,8 @@
 //! How a record's format is told from the others.
 
+use super::captures::Captures;
 use super::json::Kind;
 use super::pattern::Pattern;
-use super::trie::Captures;
 
 /// A record is of the format when one of these holds, each with all its conditions.
 pub struct Recogniser(pub Vec<Vec<Condition>>);

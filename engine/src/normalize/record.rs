@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use super::captures::Captures;
 use super::columns::{Place, Stamp};
 use super::decode::{Decoder, skip_space};
 use super::dedupe::Seen;
@@ -11,8 +12,7 @@ use super::json::{Cursor, Fault, Span};
 use super::plan::Plan;
 use super::recognise::Recogniser;
 use super::row::{AMBIGUOUS, Cell, FUTURE_TIME, ID_CONFLICT, NO_TIME, Record, Row};
-use super::trie::Captures;
-use super::{FUTURE_MAX, RECORD_BYTES_MAX};
+use super::{FUTURE_MAX, RECORD_BYTES_MAX, REJECTED_PER_PAYLOAD_MAX};
 use crate::model::id::content_hash;
 use crate::model::{EventSchema, Id, LAYERS, Micros, Payload, Position};
 
@@ -131,6 +131,14 @@ impl Decoder<'_> {
         let trie = &self.plans[index].trie;
         let mut emit = |captures: &mut Captures, part: Span| {
             emitted = true;
+            // As with a payload's records: what comes after so many refused ones is refused as one.
+            if self.refused >= REJECTED_PER_PAYLOAD_MAX {
+                if self.refused == REJECTED_PER_PAYLOAD_MAX {
+                    let reason = format!("the record's rest after {REJECTED_PER_PAYLOAD_MAX} rejected parts of it");
+                    self.reject(&payload.position, &bytes[part.start as usize..end], reason);
+                }
+                return;
+            }
             if let Err(refusal) = self.event(index, payload, place, (text, at), part.range(), captures) {
                 self.reject(&payload.position, &bytes[part.range()], refusal.reason());
             }

@@ -1,9 +1,9 @@
 //! One record's values, resolved from its captures before they are written into columns.
 
+use super::captures::Captures;
 use super::json::{Kind, Span};
 use super::plan::{ColumnPlan, Conditions, From, PARTS, Piece};
 use super::text::flatten;
-use super::trie::Captures;
 use super::{address, time};
 use crate::model::{ColumnType, EventSchema, Micros};
 

@@ -214,7 +214,7 @@ fn every_fixture_is_of_one_format_alone() {
                 continue;
             };
             let any = &auto.auto.as_ref().expect("the source is auto").any;
-            let (mut cursor, mut captures) = (json::Cursor::new(line.as_bytes(), start), trie::Captures::default());
+            let (mut cursor, mut captures) = (json::Cursor::new(line.as_bytes(), start), captures::Captures::default());
             let walked = any
                 .trie
                 .walk(line.as_bytes(), &mut cursor, &mut captures, None, &mut |_, _| ());

@@ -111,7 +111,7 @@ impl Walk<'_> {
                 if span.kind == Kind::Absent || span.range().is_empty() {
                     return Some(());
                 }
-                let document = nodes.iter().filter_map(|node| self.trie.inside(*node)).next();
+                let document = nodes.iter().find_map(|node| self.trie.inside(*node));
                 match document {
                     Some(Layout::Json) => {
                         let mut clear = String::new();

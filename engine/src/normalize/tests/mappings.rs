@@ -200,6 +200,9 @@ ai_tool_names = { from = ".tools[*]" }
         ]
     );
     assert_eq!(positions(&normalized), ["t/0/0#1", "t/0/0#2", "t/0/0#3"]);
+    let junk = format!(r#"{{"groups":[{{"items":[{}]}}]}}"#, vec!["7"; 50_000].join(","));
+    let normalized = decode_by(mapping, &junk, &[]);
+    assert_eq!(normalized.rejected.len() as u32, REJECTED_PER_PAYLOAD_MAX + 1);
 }
 
 #[test]
