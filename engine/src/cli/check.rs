@@ -14,7 +14,10 @@ pub struct Unusable(usize);
 
 pub async fn check(config: &Path) -> anyhow::Result<()> {
     let settings = config::load(config)?;
-    let normalizer = Normalizer::new(&settings.sources)?;
+    let normalizer = Normalizer::new(
+        &settings.sources,
+        &config::read_formats(settings.formats_dir.as_deref())?,
+    )?;
     let mut unusable = 0;
     let mut tell = |what: String, result: Result<String, String>| match result {
         Ok(found) => println!("ok    {what}: {found}"),

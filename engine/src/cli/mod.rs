@@ -3,7 +3,9 @@
 //! Exit codes: 0 done, 1 a failure at run time, 2 a mistake in the arguments or the configuration.
 
 mod check;
+mod decode;
 mod demo;
+mod formats;
 mod incident;
 mod plugin;
 mod query;
@@ -61,6 +63,10 @@ enum Command {
         #[command(subcommand)]
         command: plugin::Command,
     },
+    /// List the log formats.
+    Formats(formats::Arguments),
+    /// Show what the records of a file become: columns, findings, and what no column takes.
+    Decode(decode::Arguments),
     /// Run everything on simulated traffic through an embedded Kafka broker.
     Demo(demo::Arguments),
 }
@@ -97,6 +103,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Check { config } => check::check(&config).await,
         Command::Plugin { command } => plugin::plugin(command),
+        Command::Formats(arguments) => formats::formats(&arguments),
+        Command::Decode(arguments) => decode::decode(&arguments),
         Command::Demo(arguments) => demo::demo(arguments).await,
     }
 }
@@ -108,7 +116,7 @@ fn is_configuration(error: &anyhow::Error) -> bool {
     // A source that fails later, while it runs, stops the run as `PipelineError::Reading`.
     let of_sources = |error: &SourceError| !matches!(error, SourceError::Thread { .. });
     match error.downcast_ref::<PipelineError>() {
-        Some(PipelineError::Mapping(_)) => true,
+        Some(PipelineError::Config(_) | PipelineError::Mapping(_)) => true,
         Some(PipelineError::Detect(error)) => of_detectors(error),
         Some(PipelineError::Source(error)) => of_sources(error),
         Some(_) => false,

@@ -8,7 +8,7 @@ mod target;
 mod tests;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use settings::*;
 pub use target::WebhookUrl;
@@ -34,6 +34,35 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
     })?;
     wire.validate(env)
         .map_err(|message| ConfigError(format!("{file}: {message}")))
+}
+
+/// A mapping file: the place that errors name, and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingText {
+    pub file: String,
+    pub text: String,
+}
+
+/// Reads the `*.toml` files of `[formats] dir`, in the order of their names.
+pub fn read_formats(dir: Option<&Path>) -> Result<Vec<MappingText>, ConfigError> {
+    let Some(dir) = dir else { return Ok(Vec::new()) };
+    let unreadable = |path: &Path, error: std::io::Error| {
+        ConfigError(format!("[formats] dir: {}: cannot read it: {error}", path.display()))
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|error| unreadable(dir, error))? {
+        let path = entry.map_err(|error| unreadable(dir, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+        let file = path.display().to_string();
+        Ok(MappingText { file, text })
+    };
+    paths.into_iter().map(read).collect()
 }
 
 /// `line:column:` and the line itself, for an error at byte `start`.

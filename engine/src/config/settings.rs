@@ -11,6 +11,8 @@ use crate::model::{Micros, Severity};
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub storage: StorageSettings,
+    /// The directory of the site's own mapping files, beside those of the build.
+    pub formats_dir: Option<PathBuf>,
     pub sources: Vec<SourceSettings>,
     pub plugins: PluginSettings,
     pub correlate: CorrelateSettings,

@@ -139,3 +139,21 @@ fn kafka_takes_secrets_from_the_environment_alone() {
         assert!(!message.contains("pa55"), "{message}");
     }
 }
+
+#[test]
+fn a_sites_formats_are_read_by_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, text) in [("b.toml", "2"), ("a.toml", "1"), ("notes.txt", "3")] {
+        std::fs::write(dir.path().join(name), text).expect("writable");
+    }
+    let settings = check(&format!("{EXAMPLE}[formats]\ndir = {:?}", dir.path())).expect("valid");
+    let texts = read_formats(settings.formats_dir.as_deref()).expect("readable");
+    assert_eq!(
+        texts.iter().map(|text| text.text.as_str()).collect::<Vec<_>>(),
+        ["1", "2"]
+    );
+    assert!(texts[0].file.ends_with("a.toml"), "{}", texts[0].file);
+    assert_eq!(read_formats(None).expect("nothing to read"), []);
+    let missing = read_formats(Some(&dir.path().join("absent"))).expect_err("absent");
+    assert!(missing.to_string().contains("absent: cannot read it"), "{missing}");
+}

@@ -26,6 +26,8 @@ const CORRELATE_WINDOW: Duration = Duration::from_secs(6 * 3600);
 pub struct Config {
     storage: Storage,
     #[serde(default)]
+    formats: Formats,
+    #[serde(default)]
     source: Vec<Source>,
     #[serde(default)]
     plugins: Plugins,
@@ -43,6 +45,12 @@ struct Storage {
     url: String,
     flush_interval: Option<Span>,
     flush_bytes: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Formats {
+    dir: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -143,6 +151,7 @@ impl Config {
         unique("forward", forward.iter().map(|forward| forward.name.as_str()))?;
         Ok(Settings {
             storage: self.storage.validate()?,
+            formats_dir: self.formats.dir.map(Into::into),
             sources,
             plugins: self.plugins.validate(),
             correlate: CorrelateSettings {

@@ -96,6 +96,13 @@ const LEADS: [(&str, Lead); 6] = [
     ("same-as", Lead::Bond),
 ];
 
+#[cfg(test)]
+#[test]
+fn what_leads_is_a_relation() {
+    use crate::model::RELATION_KINDS;
+    assert!(LEADS.iter().all(|(kind, _)| RELATION_KINDS.contains(kind)));
+}
+
 fn bucket_of(time: Micros) -> Micros {
     time.div_euclid(RELATION_BUCKET).saturating_mul(RELATION_BUCKET)
 }

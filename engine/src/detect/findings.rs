@@ -11,7 +11,9 @@ use super::layout::{LaidBatch, column, text_at};
 use super::manifest::{ID_BYTES_MAX, PluginManifest};
 use super::order::{KEY_SEPARATOR, shard_of};
 use super::wasm::{Elapsed, Evidence, Findings, FoundDetection, FoundEntity, severity};
-use crate::model::{ColumnType, Detection, Entity, EntityRole, EventSchema, Micros, Relation, RoledEntity};
+use crate::model::{
+    ColumnType, Detection, Entity, EntityRole, EventSchema, Micros, RELATION_KINDS, Relation, RoledEntity,
+};
 
 /// Detections and relations of one call, per row and in all: several rules may fire on every row, but not without end.
 const DETECTIONS_PER_ROW_MAX: usize = 8;
@@ -26,19 +28,6 @@ const ROWS_PER_DETECTION_MAX: usize = 256;
 const ENTITIES_PER_DETECTION_MAX: usize = 64;
 /// Longest message, in bytes; a longer one is cut.
 const MESSAGE_BYTES_MAX: usize = 1024;
-
-/// What a relation may say: `model::Relation::kind`.
-pub const RELATION_KINDS: [&str; 9] = [
-    "assumed",
-    "issued",
-    "used-from",
-    "belongs-to",
-    "called",
-    "read",
-    "wrote",
-    "spawned",
-    "same-as",
-];
 
 /// An event column that names an entity.
 struct EntityColumn {
@@ -63,14 +52,8 @@ static ENTITY_COLUMNS: LazyLock<Vec<EntityColumn>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Kinds of entities that a guest may name: those of schemas/events.toml, and sessions, which ARNs of principals turn out to be.
-static ENTITY_KINDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-    ENTITY_COLUMNS
-        .iter()
-        .map(|column| column.kind.clone())
-        .chain(["session".to_owned()])
-        .collect()
-});
+/// Kinds of entities that a guest may name.
+static ENTITY_KINDS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| EventSchema::get().entity_kinds());
 
 /// Event columns that building a detection takes, beyond those that the plugin reads.
 pub(super) fn needed_columns() -> impl Iterator<Item = &'static str> {
@@ -311,8 +294,8 @@ fn row_of(row: u32, batch: &LaidBatch) -> Result<usize, String> {
 }
 
 fn entity(found: &FoundEntity) -> Result<Option<Entity>, String> {
-    if !ENTITY_KINDS.contains(&found.kind) {
-        let valid: Vec<&str> = ENTITY_KINDS.iter().map(String::as_str).collect();
+    if !ENTITY_KINDS.contains(found.kind.as_str()) {
+        let valid: Vec<&str> = ENTITY_KINDS.iter().copied().collect();
         return Err(format!(
             "an entity of kind `{}`; valid are {}",
             cut(&found.kind, 64),

@@ -31,7 +31,6 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 
 pub use error::DetectError;
-pub use findings::RELATION_KINDS;
 pub use health::{PluginCounters, PluginHealth, PluginStatus};
 pub use load::{Inspection, PluginProblem, inspect};
 pub use manifest::{ID_BYTES_MAX, PluginManifest, PluginRule};

@@ -18,7 +18,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::Watermarks;
-use super::findings::{RELATION_KINDS, needed_columns};
+use super::findings::needed_columns;
 use super::layout::{LaidColumn, LaidValues, Selection, column, text_at, times};
 use super::manifest::{PluginManifest, PluginRule};
 use super::order::{Progress, shard_of};
@@ -290,9 +290,4 @@ fn a_manifest_that_cannot_be_meant_is_refused() {
 #[test]
 fn the_columns_that_detections_take_exist() {
     assert!(needed_columns().all(|name| EventSchema::get().index_of(name).is_some()));
-    assert!(
-        RELATION_KINDS
-            .iter()
-            .all(|kind| kind.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
-    );
 }

@@ -1,5 +1,6 @@
 //! The event schema, read from schemas/events.toml, and a batch of events in it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, TimestampMicrosecondArray};
@@ -7,6 +8,19 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::Deserialize;
 
 use super::entity::EntityRole;
+
+/// Parts of the AI stack, and what stands under and around it: what the column `layer` can say.
+pub const LAYERS: [&str; 9] = [
+    "gateway",
+    "cloud",
+    "vector_db",
+    "agent",
+    "registry",
+    "kubernetes",
+    "identity",
+    "host",
+    "network",
+];
 
 /// The declaration, as it stands in the project.
 pub const EVENTS_TOML: &str = include_str!("../../../schemas/events.toml");
@@ -99,6 +113,12 @@ impl EventSchema {
 
     pub fn arrow(&self) -> &SchemaRef {
         &self.arrow
+    }
+
+    /// Kinds of entities that an event can name: those of the columns, and sessions, which ARNs of principals turn out to be.
+    pub fn entity_kinds(&self) -> BTreeSet<&str> {
+        let declared = self.columns.iter().filter_map(|column| column.entity.as_deref());
+        declared.chain(["session"]).collect()
     }
 
     pub fn index_of(&self, name: &str) -> Option<usize> {

@@ -13,11 +13,11 @@ pub mod time;
 
 pub use detection::{Detection, Rejected};
 pub use entity::{Entity, EntityRole, RoledEntity};
-pub use event::{ColumnType, EventBatch, EventColumn, EventSchema};
+pub use event::{ColumnType, EventBatch, EventColumn, EventSchema, LAYERS};
 pub use id::Id;
 pub use incident::{Incident, IncidentStatus, PathStep, ScorePart};
 pub use offsets::{InputId, InputOffset, Offsets};
 pub use raw::{Attributes, Payload, Position, RawBatch};
-pub use relation::{Relation, RelationSet};
+pub use relation::{RELATION_KINDS, Relation, RelationSet};
 pub use severity::Severity;
 pub use time::Micros;

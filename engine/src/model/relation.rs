@@ -11,12 +11,25 @@ use super::time::{HOUR, Micros};
 /// Width of the event-time buckets in which relations are aggregated.
 pub const RELATION_BUCKET: Micros = HOUR;
 
+/// What a relation may say: `Relation::kind`. Mappings, detectors and the graph speak of these and no others.
+pub const RELATION_KINDS: [&str; 9] = [
+    "assumed",
+    "issued",
+    "used-from",
+    "belongs-to",
+    "called",
+    "read",
+    "wrote",
+    "spawned",
+    "same-as",
+];
+
 /// `from` did `kind` to `to`, `count` times within one bucket of event time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     pub tenant: Arc<str>,
     pub from: Entity,
-    /// assumed, issued, used-from, belongs-to, called, read, wrote, spawned, same-as.
+    /// One of `RELATION_KINDS`.
     pub kind: Arc<str>,
     pub to: Entity,
     pub first_time: Micros,

@@ -116,6 +116,7 @@ pub struct Stamp {
 pub struct Columns {
     columns: Vec<Column>,
     time: usize,
+    ingested: usize,
     raw_hash: usize,
     flags: usize,
 }
@@ -143,6 +144,7 @@ impl Columns {
         Columns {
             columns: schema.columns().iter().map(|declared| column(declared.kind)).collect(),
             time: index("time"),
+            ingested: index("ingested_time"),
             raw_hash: index("raw_hash"),
             flags: index("flags"),
         }
@@ -171,8 +173,11 @@ impl Columns {
                     );
                 }
                 Column::Bool(builder) => builder.append_option(text.and_then(truth)),
+                Column::Time(builder) if index == self.time => builder.append_value(stamp.time),
+                Column::Time(builder) if index == self.ingested => builder.append_value(stamp.ingested),
                 Column::Time(builder) => {
-                    builder.append_value(if index == self.time { stamp.time } else { stamp.ingested })
+                    let held = row.times.iter().find(|(column, _)| *column == index);
+                    builder.append_option(held.map(|(_, time)| *time));
                 }
                 Column::List(builder) if index == self.flags => {
                     for (_, name) in FLAGS.iter().enumerate().filter(|(bit, _)| row.flags & (1 << bit) != 0) {

@@ -1,19 +1,18 @@
 //! Payloads → records → rows.
 
-use std::fmt::Write as _;
-
-use super::columns::{Blocks, Columns, Place, Stamp};
-use super::dedupe::{Dedupe, Seen};
-use super::json::{Cursor, Fault, Kind, bracketed_end};
-use super::plan::{Captures, Plan, Recogniser, Trie};
+use super::captures::Captures;
+use super::columns::{Blocks, Columns, Place};
+use super::dedupe::Dedupe;
+use super::json::{Cursor, bracketed_end};
+use super::plan::Plan;
+use super::record::OwnColumns;
 use super::relate::Facts;
-use super::row::{Cell, FUTURE_TIME, ID_CONFLICT, NO_TIME, Record, Row};
-use super::{
-    FUTURE_MAX, Normalized, Normalizer, PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX, REJECTED_BYTES_MAX,
-    REJECTED_PER_PAYLOAD_MAX, Source, time,
-};
-use crate::model::id::content_hash;
-use crate::model::{EventSchema, Id, Micros, Payload, Position, RawBatch, Rejected};
+use super::row::Row;
+use super::{Auto, Normalized, Normalizer, PAYLOAD_BYTES_MAX, REJECTED_BYTES_MAX, REJECTED_PER_PAYLOAD_MAX, Source};
+use crate::model::{Detection, Micros, Payload, Position, RawBatch, Rejected};
+
+/// How far into a line its JSON object is looked for.
+const SYSLOG_HEADER_BYTES_MAX: usize = 1024;
 
 pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> Normalized {
     let unknown = Source {
@@ -27,7 +26,8 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
     let mut decoder = Decoder {
         source: source.unwrap_or(&unknown),
         plans: &normalizer.plans,
-        auto: &normalizer.auto,
+        auto: normalizer.auto.as_ref(),
+        last: None,
         dedupe: &mut normalizer.dedupe,
         own: OwnColumns::find(),
         captures: Captures::default(),
@@ -37,6 +37,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         out: Out {
             columns: Columns::new(),
             facts: Facts::default(),
+            detections: Vec::new(),
             rejected: Vec::new(),
             records: 0,
             duplicates: 0,
@@ -72,6 +73,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
     Normalized {
         events,
         relations: out.facts.into_relations(plans, &tenant),
+        detections: out.detections,
         rejected: out.rejected,
         records: out.records,
         duplicates: out.duplicates,
@@ -80,77 +82,35 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
     }
 }
 
-struct Out {
-    columns: Columns,
-    facts: Facts,
-    rejected: Vec<Rejected>,
-    records: u64,
-    duplicates: u64,
-    newest: Option<Micros>,
+pub struct Out {
+    pub columns: Columns,
+    pub facts: Facts,
+    pub detections: Vec<Detection>,
+    pub rejected: Vec<Rejected>,
+    pub records: u64,
+    pub duplicates: u64,
+    pub newest: Option<Micros>,
 }
 
-/// Places of the columns that the engine fills.
-struct OwnColumns {
-    event_id: usize,
-    tenant: usize,
-    layer: usize,
-    source: usize,
-    format: usize,
-    position: usize,
-    raw: usize,
-}
-
-impl OwnColumns {
-    fn find() -> OwnColumns {
-        let index = |name: &str| EventSchema::get().index_of(name).unwrap_or(usize::MAX);
-        OwnColumns {
-            event_id: index("event_id"),
-            tenant: index("tenant"),
-            layer: index("layer"),
-            source: index("source"),
-            format: index("format"),
-            position: index("position"),
-            raw: index("raw"),
-        }
-    }
-}
-
-struct Decoder<'n> {
-    source: &'n Source,
-    plans: &'n [Plan],
-    auto: &'n (Trie, Vec<Recogniser>),
-    dedupe: &'n mut Dedupe,
-    own: OwnColumns,
-    captures: Captures,
-    row: Row,
-    position_text: String,
-    ingested: Micros,
-    out: Out,
-    blocks: &'n Blocks,
+pub struct Decoder<'n> {
+    pub source: &'n Source,
+    pub plans: &'n [Plan],
+    pub auto: Option<&'n Auto>,
+    /// The format that was recognised last: the next record is probably of it too.
+    pub last: Option<usize>,
+    pub dedupe: &'n mut Dedupe,
+    pub own: OwnColumns,
+    pub captures: Captures,
+    pub row: Row,
+    pub position_text: String,
+    pub ingested: Micros,
+    pub out: Out,
+    pub blocks: &'n Blocks,
     /// Records found in the payload so far, and those of them that were rejected.
-    found: u32,
-    refused: u32,
+    pub found: u32,
+    pub refused: u32,
     /// The record at hand is an array's element: numbered even when it is the first.
-    in_array: bool,
-}
-
-/// Why a complete JSON value is no event.
-enum Refusal {
-    TooLong(usize),
-    NotUtf8(usize),
-    NotThisFormat(String),
-    NoFormat,
-}
-
-impl Refusal {
-    fn reason(&self) -> String {
-        match self {
-            Refusal::TooLong(bytes) => format!("record of {bytes} bytes is longer than {RECORD_BYTES_MAX}"),
-            Refusal::NotUtf8(at) => format!("not UTF-8 at byte {at}"),
-            Refusal::NotThisFormat(what) => what.clone(),
-            Refusal::NoFormat => "no mapping recognises the record".to_owned(),
-        }
-    }
+    pub in_array: bool,
 }
 
 impl Decoder<'_> {
@@ -192,6 +152,9 @@ impl Decoder<'_> {
     fn document(&mut self, payload: &Payload, place: Place, at: usize) -> usize {
         let bytes: &[u8] = &payload.bytes;
         self.in_array = false;
+        if let Some(end) = self.line(payload, place, at) {
+            return end;
+        }
         match bytes[at] {
             b'[' => self.elements(payload, place, at + 1),
             b'{' => match self.wrapped(bytes, at) {
@@ -204,7 +167,13 @@ impl Decoder<'_> {
                     Err(fault) => self.reject_line(payload, at, fault.reason(at)),
                 },
             },
-            _ => self.reject_line(payload, at, "neither a JSON object nor an array".to_owned()),
+            _ => match behind_syslog_header(bytes, at) {
+                Some(inside) => match self.record(payload, place, inside) {
+                    Ok(end) => end,
+                    Err(fault) => self.reject_line(payload, at, fault.reason(at)),
+                },
+                None => self.reject_line(payload, at, "neither a JSON object nor an array".to_owned()),
+            },
         }
     }
 
@@ -319,166 +288,12 @@ impl Decoder<'_> {
         }
     }
 
-    /// The record that starts at `at`; returns its end. A fault leaves the record to the caller, who knows how much of it is lost.
-    fn record(&mut self, payload: &Payload, place: Place, at: usize) -> Result<usize, Fault> {
-        let bytes: &[u8] = &payload.bytes;
-        let mut captures = std::mem::take(&mut self.captures);
-        let chosen = match self.source.plan {
-            Some(plan) => Ok(Some(plan)),
-            None => self.recognise(bytes, at, &mut captures),
-        };
-        let read = chosen.and_then(|chosen| {
-            let mut cursor = Cursor::new(bytes, at);
-            match chosen {
-                Some(plan) => self.plans[plan].trie.walk(bytes, &mut cursor, &mut captures)?,
-                None => drop(cursor.skip_value()?),
-            }
-            let refusal = match chosen {
-                Some(plan) => self.event(plan, payload, place, at, cursor.at, &captures).err(),
-                None => Some(Refusal::NoFormat),
-            };
-            if let Some(refusal) = refusal {
-                self.reject(&payload.position, &bytes[at..cursor.at], refusal.reason());
-            }
-            Ok(cursor.at)
-        });
-        self.captures = captures;
-        read
-    }
-
-    fn recognise(&self, bytes: &[u8], at: usize, captures: &mut Captures) -> Result<Option<usize>, Fault> {
-        let (trie, recognisers) = self.auto;
-        trie.walk(bytes, &mut Cursor::new(bytes, at), captures)?;
-        Ok(recognisers
-            .iter()
-            .position(|recogniser| missing(recogniser, bytes, captures).is_none()))
-    }
-
-    fn event(
-        &mut self,
-        plan_index: usize,
-        payload: &Payload,
-        place: Place,
-        start: usize,
-        end: usize,
-        captures: &Captures,
-    ) -> Result<(), Refusal> {
-        let plan = &self.plans[plan_index];
-        let bytes = &payload.bytes[start..end];
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLong(bytes.len()));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|error| Refusal::NotUtf8(error.valid_up_to()))?;
-        let record = Record { text, start };
-        if let Some(path) = missing(&plan.recogniser, &payload.bytes, captures) {
-            let reason = format!("not {}: `{path}` is missing or has another value", plan.format);
-            return Err(Refusal::NotThisFormat(reason));
-        }
-        self.row.clear();
-        let time = self.time(plan, record, captures);
-        let raw_hash = content_hash(bytes);
-        self.write_position(&payload.position);
-        let own_id = plan
-            .id
-            .iter()
-            .map(|id| captures.single[usize::from(*id)])
-            .find(|span| span.kind != Kind::Absent);
-        let names = [self.source.tenant.as_bytes(), self.source.name.as_bytes()];
-        let id = match own_id {
-            Some(span) => Id::of(&[b"event", names[0], names[1], record.get(span).as_bytes()]),
-            None => Id::of(&[b"event", names[0], names[1], b"position", self.position_text.as_bytes()]),
-        };
-        if own_id.is_some() {
-            match self.dedupe.check(id, raw_hash, time) {
-                Seen::New => {}
-                Seen::Conflict => self.row.flags |= ID_CONFLICT,
-                Seen::Duplicate => {
-                    self.count();
-                    self.out.duplicates += 1;
-                    return Ok(());
-                }
-            }
-        }
-        self.row.fill(&plan.columns, record, captures);
-        self.fill_own(plan, id, bytes.len());
-        self.count();
-        if self.row.flags & (NO_TIME | FUTURE_TIME) == 0 {
-            self.out.newest = self.out.newest.max(Some(time));
-        }
-        let stamp = Stamp {
-            time,
-            ingested: self.ingested,
-            raw_hash,
-        };
-        self.out.columns.push(&self.row, record, self.blocks, place, &stamp);
-        self.relate(plan_index, record, time, id);
-        Ok(())
-    }
-
-    fn time(&mut self, plan: &Plan, record: Record<'_>, captures: &Captures) -> Micros {
-        let spans = plan.time.iter().map(|capture| captures.single[usize::from(*capture)]);
-        let mut known = spans.filter(|span| matches!(span.kind, Kind::Text | Kind::Number));
-        match known.find_map(|span| time::parse(record.get(span), &plan.time_formats)) {
-            Some(time) => {
-                if time > self.ingested.saturating_add(FUTURE_MAX) {
-                    self.row.flags |= FUTURE_TIME;
-                }
-                time
-            }
-            None => {
-                self.row.flags |= NO_TIME;
-                self.ingested
-            }
-        }
-    }
-
-    /// Writes where the record stands: the payload's position, with the record's number unless it is the payload itself.
-    fn write_position(&mut self, position: &Position) {
-        self.position_text.clear();
-        // Writing to a string cannot fail.
-        let _ = write!(self.position_text, "{position}");
-        if self.in_array || self.found > 0 {
-            let _ = write!(self.position_text, "#{}", self.found + 1);
-        }
-    }
-
-    fn fill_own(&mut self, plan: &Plan, id: Id, raw_bytes: usize) {
-        let start = self.row.scratch.len();
-        let _ = write!(self.row.scratch, "{id}");
-        self.row.cells[self.own.event_id] = Cell::Scratch(start as u32, self.row.scratch.len() as u32);
-        self.row.cells[self.own.tenant] = self.row.keep(&self.source.tenant);
-        self.row.cells[self.own.layer] = self.row.keep(&plan.layer);
-        self.row.cells[self.own.source] = self.row.keep(&self.source.name);
-        self.row.cells[self.own.format] = self.row.keep(&plan.format);
-        self.row.cells[self.own.position] = self.row.keep(&self.position_text);
-        self.row.cells[self.own.raw] = Cell::Record(0, raw_bytes as u32);
-    }
-
-    fn relate(&mut self, plan_index: usize, record: Record<'_>, time: Micros, id: Id) {
-        for (index, relation) in self.plans[plan_index].relations.iter().enumerate() {
-            if !self.row.holds(&relation.when, record) {
-                continue;
-            }
-            for from in ends(&self.row, relation.from) {
-                let Some(from) = self.row.text(from, record) else {
-                    continue;
-                };
-                let from = self.out.facts.number(from);
-                for to in ends(&self.row, relation.to) {
-                    let Some(to) = self.row.text(to, record) else { continue };
-                    let to = self.out.facts.number(to);
-                    self.out.facts.add(plan_index, index, from, to, time, id);
-                }
-            }
-        }
-    }
-
-    fn count(&mut self) {
+    pub fn count(&mut self) {
         self.out.records += 1;
         self.found = self.found.saturating_add(1);
     }
 
-    fn reject(&mut self, position: &Position, bytes: &[u8], reason: String) {
+    pub fn reject(&mut self, position: &Position, bytes: &[u8], reason: String) {
         self.write_position(position);
         self.count();
         self.refused += 1;
@@ -493,30 +308,29 @@ impl Decoder<'_> {
     }
 }
 
-/// The cells of one end of a relation: the column's value, or a list column's elements.
-fn ends(row: &Row, column: usize) -> impl Iterator<Item = Cell> + '_ {
-    let items = row
-        .items
-        .iter()
-        .filter(move |(held, _)| *held == column)
-        .map(|(_, cell)| *cell);
-    items.chain(Some(row.cells[column]).filter(|cell| *cell != Cell::Null))
-}
-
-/// The first path by which the record is not of the recogniser's format.
-fn missing<'a>(recogniser: &'a Recogniser, bytes: &[u8], captures: &Captures) -> Option<&'a str> {
-    let fails = |(capture, _, values): &&(u16, String, Vec<String>)| {
-        let span = captures.single[usize::from(*capture)];
-        let is_one = |bytes: &[u8]| values.iter().any(|value| value.as_bytes() == bytes);
-        span.kind == Kind::Absent || !(values.is_empty() || bytes.get(span.range()).is_some_and(is_one))
-    };
-    recogniser.0.iter().find(fails).map(|(_, path, _)| path.as_str())
-}
-
-fn skip_space(bytes: &[u8], at: usize) -> usize {
+pub fn skip_space(bytes: &[u8], at: usize) -> usize {
     let mut cursor = Cursor::new(bytes, at);
     cursor.skip_space();
     cursor.at
+}
+
+/// Where the JSON object of a syslog line begins: behind a priority (`<134>…`) or a date (`Feb  1 10:00:00 host …`), which are what
+/// forwarders write before the record that they were given.
+fn behind_syslog_header(bytes: &[u8], at: usize) -> Option<usize> {
+    let line = bytes.get(at..)?;
+    let head = &line[..line.len().min(SYSLOG_HEADER_BYTES_MAX)];
+    let head = head.split(|byte| *byte == b'\n').next()?;
+    let priority = head.strip_prefix(b"<").and_then(|rest| {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (1..=3).contains(&digits).then(|| rest.get(digits))?
+    });
+    let date = matches!(
+        head,
+        [b'A'..=b'Z', b'a'..=b'z', b'a'..=b'z', b' ', _, _, b' ', _, _, b':', ..]
+    );
+    let headed = priority == Some(&b'>') || date;
+    let object = head.windows(2).position(|pair| matches!(pair, [b' ' | b':', b'{']))?;
+    headed.then_some(at + object + 1)
 }
 
 /// After a broken value: the next line that starts an object or an array, else the end.

@@ -53,11 +53,28 @@ pub enum Kind {
     Text,
     /// A string with escapes in it.
     Escaped,
+    /// A field of comma-separated values in which a quote is written twice.
+    Doubled,
     Number,
     True,
     False,
     /// An object or an array; the span holds the brackets.
     Container,
+}
+
+impl Kind {
+    pub fn is_text(self) -> bool {
+        matches!(self, Kind::Text | Kind::Escaped | Kind::Doubled)
+    }
+
+    /// Appends a text of this kind as it was meant.
+    pub fn clear_into(self, text: &str, out: &mut String) {
+        match self {
+            Kind::Escaped => unescape(text, out),
+            Kind::Doubled => out.push_str(&text.replace("\"\"", "\"")),
+            _ => out.push_str(text),
+        }
+    }
 }
 
 /// A value's place.
@@ -66,6 +83,8 @@ pub struct Span {
     pub kind: Kind,
     pub start: u32,
     pub end: u32,
+    /// The place counts in the text that was taken out of strings, not in the record's own bytes.
+    pub inner: bool,
 }
 
 impl Span {
@@ -75,6 +94,7 @@ impl Span {
             kind,
             start: start as u32,
             end: end as u32,
+            inner: false,
         }
     }
 

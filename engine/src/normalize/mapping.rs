@@ -1,9 +1,10 @@
 //! The mapping files of schemas/sources: what they may say, and where they are wrong.
 //!
 //! A path names a value in the record: keys parted by dots (a key with a dot in single quotes), `[2]` an array's element, `[*]` each
-//! element. In `from`, a text with `{path}` in it is a template: it has a value when every path in it has one. Nulls and empty
-//! strings count as absent. Where a key stands twice in an object, the last value that is not null wins. A number that does not fit its
-//! column leaves the column null.
+//! element, `[name=x]` the elements whose member `name` is `x`. `<kafka.header.x>` is no place in the record but what its carrier
+//! said beside it. In `from`, a text with `{path}` in it is a template: it has a value when every path in it has one. Nulls and
+//! empty strings count as absent. Where a key stands twice in an object, the last value that is not null wins. A number that does
+//! not fit its column leaves the column null. In lists of values (`map`, `when`, `equals`) `*` stands for any text.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +13,27 @@ use thiserror::Error;
 use toml::Spanned;
 
 use super::time::TimeFormat;
+use crate::config::MappingText;
+use crate::model::EntityRole;
 
-/// The mappings of this build: file name and text.
-pub const MAPPING_FILES: [(&str, &str); 3] = [
-    (
-        "aws_cloudtrail.toml",
-        include_str!("../../../schemas/sources/aws_cloudtrail.toml"),
-    ),
-    ("litellm.toml", include_str!("../../../schemas/sources/litellm.toml")),
-    (
-        "qdrant_audit.toml",
-        include_str!("../../../schemas/sources/qdrant_audit.toml"),
-    ),
-];
+/// The mappings of this build, each of them a file of schemas/sources: name and text.
+pub const MAPPING_FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/mapping_files.rs"));
 
 /// A mapping file that cannot be used, or a source that names none. Retrying does not help; the file or the configuration must change.
 #[derive(Debug, Error)]
 pub enum MappingError {
-    #[error("schemas/sources/{file}:{line}:{column}: {message}")]
+    #[error("{file}:{line}:{column}: {message}")]
     File {
         file: String,
         line: usize,
         column: usize,
         message: String,
+    },
+    #[error("{file}: the format `{format}` is declared in {other} too; every format needs its own name")]
+    Twice {
+        file: String,
+        other: String,
+        format: String,
     },
     #[error("source `{source_name}`: `{format}` is no known format; valid are auto, {valid}")]
     UnknownFormat {
@@ -66,18 +65,33 @@ pub struct MappingFile {
     /// The name that configurations use.
     pub format: String,
     pub title: String,
-    /// Part of the AI stack that writes this log.
-    pub layer: String,
+    /// Part of the AI stack that writes this log; the column `layer` may say another of single records.
+    pub layer: Spanned<String>,
     pub lateness: LatenessFile,
     /// A document may hold its records in an array under this key.
     pub unwrap: Option<String>,
+    /// Each element at this path, which ends in `[*]`, makes an event of its own; paths outside it are what they share. A record
+    /// without such an element is one event. A path that begins with a dot goes on from such an element.
+    pub split: Option<Spanned<String>>,
+    /// The records are no JSON but lines of this layout, whose fields are the keys of paths.
+    pub line: Option<Spanned<LayoutFile>>,
+    /// Path → layout of the strings there: their fields are read as if they were members of an object at that place.
+    #[serde(default)]
+    pub inside: BTreeMap<String, Spanned<LayoutFile>>,
     /// Where the log's own id of the record stands; none if it has none.
     #[serde(default)]
-    pub id: Option<OneOrMany>,
-    pub recognise: RecogniseFile,
+    pub id: Option<Spanned<OneOrMany>>,
+    /// A record is of this format when one of these holds.
+    #[serde(default)]
+    pub recognise: Vec<RecogniseFile>,
     pub columns: BTreeMap<String, Spanned<ColumnFile>>,
+    /// Name → path of what no column is for and is worth keeping in a column all the same: members of the JSON object `unmapped`.
+    #[serde(default)]
+    pub unmapped: BTreeMap<String, Spanned<String>>,
     #[serde(default, rename = "relation")]
     pub relations: Vec<Spanned<RelationFile>>,
+    /// The finding of another tool that a record is.
+    pub detection: Option<Spanned<DetectionFile>>,
 }
 
 /// How much later than its neighbours an event of this log may be delivered.
@@ -89,15 +103,39 @@ pub struct LatenessFile {
     pub reason: String,
 }
 
-/// A record is of this format when all of it holds.
+/// All of it must hold.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecogniseFile {
     /// Paths that have a value.
+    #[serde(default)]
     pub present: Vec<Spanned<String>>,
+    /// Paths that have none.
+    #[serde(default)]
+    pub absent: Vec<Spanned<String>>,
     /// Paths whose value is one of a list.
     #[serde(default)]
     pub equals: BTreeMap<String, Spanned<Vec<String>>>,
+}
+
+/// How a text is laid out: `json`, `csv` or `template`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayoutFile {
+    #[serde(default)]
+    pub json: bool,
+    /// Names of comma-separated fields, in order.
+    pub csv: Option<Vec<String>>,
+    /// The comma-separated fields stand behind the first occurrence of this text.
+    pub after: Option<String>,
+    /// Lines of literal texts and `$name` variables; the first that fits is taken.
+    pub template: Option<OneOrMany>,
+    /// Variables that may hold any text, such as what users write. The others end at the first character of what follows them.
+    #[serde(default)]
+    pub free: Vec<String>,
+    /// Texts that stand for no value.
+    #[serde(default)]
+    pub none: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -128,7 +166,7 @@ pub struct ColumnFile {
     /// Values replaced by others.
     #[serde(default)]
     pub map: BTreeMap<String, String>,
-    /// Value for what `map` does not name; without it, such values stay.
+    /// Value for what `map` does not name; without it, such values stay. An empty text is no value.
     pub otherwise: Option<String>,
     /// Value when nothing was found.
     pub missing: Option<String>,
@@ -137,11 +175,16 @@ pub struct ColumnFile {
     pub json: bool,
     /// Objects and arrays are taken as the text found in them.
     pub text: Option<TextFile>,
-    /// For `time`: how the source writes it.
+    /// For timestamps: how the source writes it; the first that fits is taken.
     #[serde(default)]
     pub time: Vec<TimeFormat>,
+    /// Only what stands behind the first occurrence of this text is taken; a value without it is none.
+    pub after: Option<String>,
     /// Only the part before this separator is taken.
     pub split: Option<String>,
+    /// In lower case, before all else: for names that their system writes now so and now so.
+    #[serde(default)]
+    pub lower: bool,
     /// The column stays null unless the named columns have one of these values.
     #[serde(default)]
     pub when: When,
@@ -174,81 +217,71 @@ pub struct RelationFile {
     pub when: When,
 }
 
-impl MappingFile {
-    pub fn parse(file: &str, text: &str) -> Result<MappingFile, MappingError> {
-        toml::from_str(text)
-            .map_err(|error| MappingError::at(file, text, error.span().map_or(0, |span| span.start), error.message()))
+/// The detection that a record states. Its entities are those of the columns that name some.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectionFile {
+    /// The other tool's id of its rule.
+    pub rule: ColumnFile,
+    pub title: ColumnFile,
+    pub message: Option<ColumnFile>,
+    /// Informational, Low, Medium, High or Critical; `none`, or anything else, for a record that is no finding.
+    pub severity: ColumnFile,
+    /// What is no id of ATT&CK or ATLAS is passed over.
+    pub techniques: Option<ColumnFile>,
+    #[serde(default)]
+    pub when: When,
+    /// Entities that no column names.
+    #[serde(default, rename = "entity")]
+    pub entities: Vec<EntityFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntityFile {
+    pub kind: String,
+    pub role: EntityRole,
+    pub value: ColumnFile,
+}
+
+/// A mapping file that was read, with what its errors need.
+pub struct Mapping {
+    pub file: String,
+    pub text: String,
+    pub content: MappingFile,
+}
+
+impl Mapping {
+    pub fn parse(file: &str, text: &str) -> Result<Mapping, MappingError> {
+        let content = toml::from_str(text).map_err(|error| {
+            MappingError::at(file, text, error.span().map_or(0, |span| span.start), error.message())
+        })?;
+        Ok(Mapping {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            content,
+        })
     }
 }
 
-/// One step of a path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
-    Key(String),
-    Index(u32),
-    Each,
-}
-
-/// Reads a path; the error says what is wrong with it.
-pub fn parse_path(text: &str) -> Result<Vec<Step>, String> {
-    let wrong = |what: &str| {
-        Err(format!(
-            "`{text}` is no path: {what}; valid are for example a.b, a[0].b, a[*].b, 'a.b'.c"
-        ))
-    };
-    let mut steps = Vec::new();
-    let mut rest = text;
-    loop {
-        if let Some(quoted) = rest.strip_prefix('\'') {
-            let Some((key, after)) = quoted.split_once('\'') else {
-                return wrong("a quote is open");
-            };
-            steps.push(Step::Key(key.to_owned()));
-            rest = after;
-        } else {
-            let end = rest.find(['.', '[']).unwrap_or(rest.len());
-            if end == 0 {
-                return wrong("a key is empty");
-            }
-            steps.push(Step::Key(rest[..end].to_owned()));
-            rest = &rest[end..];
-        }
-        while let Some(inside) = rest.strip_prefix('[') {
-            let Some((index, after)) = inside.split_once(']') else {
-                return wrong("a bracket is open");
-            };
-            steps.push(match index.parse() {
-                Ok(index) => Step::Index(index),
-                Err(_) if index == "*" => Step::Each,
-                Err(_) => return wrong("an index is no number and no *"),
+/// The mappings of the build and the site's own, by format name; one of the site's replaces the build's of the same name.
+pub fn all(own: &[MappingText]) -> Result<Vec<Mapping>, MappingError> {
+    let mut held: BTreeMap<String, Mapping> = BTreeMap::new();
+    for text in own {
+        let mapping = Mapping::parse(&text.file, &text.text)?;
+        let format = mapping.content.format.clone();
+        if let Some(other) = held.get(&format) {
+            return Err(MappingError::Twice {
+                file: mapping.file,
+                other: other.file.clone(),
+                format,
             });
-            rest = after;
         }
-        match rest.strip_prefix('.') {
-            Some(after) => rest = after,
-            None if rest.is_empty() => return Ok(steps),
-            None => return wrong("a dot is missing"),
-        }
+        held.insert(format, mapping);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths() {
-        let key = |text: &str| Step::Key(text.to_owned());
-        assert_eq!(
-            parse_path("a.b[0].c").ok(),
-            Some(vec![key("a"), key("b"), Step::Index(0), key("c")])
-        );
-        assert_eq!(
-            parse_path("'user.name'[*]").ok(),
-            Some(vec![key("user.name"), Step::Each])
-        );
-        for wrong in ["", "a..b", "a[", "a[x]", ".a", "'a", "a[0]b"] {
-            assert!(parse_path(wrong).is_err(), "{wrong}");
-        }
+    for (name, text) in MAPPING_FILES {
+        let mapping = Mapping::parse(&format!("schemas/sources/{name}"), text)?;
+        held.entry(mapping.content.format.clone()).or_insert(mapping);
     }
+    Ok(held.into_values().collect())
 }

@@ -4,16 +4,27 @@
 //! event, a repeat that is counted (`duplicates`), or a `Rejected` row with its bytes: records = events + rejected + duplicates.
 //! How a format's fields become columns is said in schemas/sources.
 
+mod address;
+mod captures;
 mod columns;
+mod compile;
 mod decode;
 mod dedupe;
+mod finding;
 mod json;
+mod lines;
 mod mapping;
+mod path;
+mod pattern;
 mod plan;
+mod recognise;
+mod record;
 mod relate;
 mod row;
 mod text;
 mod time;
+mod trie;
+mod untaken;
 
 #[cfg(test)]
 mod tests;
@@ -23,14 +34,16 @@ use std::sync::Arc;
 
 pub use dedupe::DEDUPE_IDS_MAX;
 pub use json::NESTING_MAX;
+use mapping::Mapping;
 pub use mapping::MappingError;
 pub use row::FIELD_BYTES_MAX;
 
-use crate::config::SourceSettings;
+use crate::config::{MappingText, SourceSettings};
 use crate::model::time::MINUTE;
-use crate::model::{EventBatch, Id, Micros, RawBatch, Rejected, Relation};
+use crate::model::{Detection, EventBatch, EventSchema, Id, Micros, RawBatch, Rejected, Relation};
 use dedupe::Dedupe;
-use plan::{Plan, Recogniser, Trie};
+use plan::{Known, Plan};
+use trie::Trie;
 
 /// Longest record, in bytes. A gateway record with an image in it has a few million; longer ones are rejected.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -48,15 +61,38 @@ pub const REJECTED_PER_PAYLOAD_MAX: u32 = 1000;
 /// A time further ahead of the ingest time than this is flagged `future_time` and does not move the watermark.
 pub const FUTURE_MAX: Micros = 10 * MINUTE;
 
+/// What a source of format `auto` waits for at most, unless its configuration says otherwise: the logs that are delivered hours late
+/// must not hold back all others that might come from it.
+pub const AUTO_LATENESS_MAX: Micros = 15 * MINUTE;
+
 /// The format name that leaves the choice to the mappings' recognisers, record by record.
 pub const AUTO: &str = "auto";
 
 /// Compiled mappings and what is remembered of the logs' own ids.
 pub struct Normalizer {
     plans: Vec<Plan>,
-    auto: (Trie, Vec<Recogniser>),
+    /// Where a source is `auto`.
+    auto: Option<Auto>,
     sources: HashMap<String, Source>,
     dedupe: Dedupe,
+}
+
+/// What records are recognised by.
+struct Auto {
+    /// What every format is known by.
+    any: Known,
+    /// The same together with all paths of one format, for each.
+    expecting: Vec<Known>,
+}
+
+impl Auto {
+    fn new(mappings: &[Mapping], plans: &[Plan]) -> Result<Auto, MappingError> {
+        let expecting = plans.iter().map(|plan| plan::known(mappings, plan.trie.clone()));
+        Ok(Auto {
+            any: plan::known(mappings, Trie::default())?,
+            expecting: expecting.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 struct Source {
@@ -71,6 +107,8 @@ struct Source {
 pub struct Normalized {
     pub events: EventBatch,
     pub relations: Vec<Relation>,
+    /// Findings of other tools that the records state.
+    pub detections: Vec<Detection>,
     pub rejected: Vec<Rejected>,
     /// Records found: events + rejected + duplicates.
     pub records: u64,
@@ -86,26 +124,61 @@ pub struct Normalized {
 pub struct Format {
     pub name: String,
     pub title: String,
-    pub layer: String,
+    pub layers: Vec<String>,
     /// How much later than its neighbours an event may be delivered, and why.
     pub lateness: Micros,
     pub lateness_reason: String,
+    /// What a record is known by; one of these is enough.
+    pub known_by: Vec<String>,
+    /// Records are lines of another layout than JSON.
+    pub lines: bool,
+    /// The log has an id of its own for a record.
+    pub own_id: bool,
+    /// Event columns that it can fill.
+    pub columns: Vec<String>,
+    /// Relations that a record can state: `COLUMN kind COLUMN`.
+    pub relations: Vec<String>,
+    /// Records can be findings, which become detections.
+    pub findings: bool,
+}
+
+impl Format {
+    fn of(plan: &Plan) -> Format {
+        let schema = EventSchema::get();
+        let name = |index: usize| schema.columns().get(index).map(|column| column.name.clone());
+        let mut columns: Vec<usize> = plan.columns.iter().map(|column| column.column).collect();
+        columns.sort_unstable();
+        let mut relations: Vec<String> = Vec::new();
+        for relation in &plan.relations {
+            let ends = name(relation.from).zip(name(relation.to));
+            let text = ends.map(|(from, to)| format!("{from} {} {to}", relation.kind));
+            relations.extend(text.filter(|text| !relations.contains(text)));
+        }
+        Format {
+            name: plan.format.to_string(),
+            title: plan.title.to_string(),
+            layers: plan.layers.iter().map(ToString::to_string).collect(),
+            lateness: plan.lateness,
+            lateness_reason: plan.lateness_reason.to_string(),
+            known_by: plan.recogniser.describe(),
+            lines: plan.line.is_some(),
+            own_id: !plan.id.is_empty(),
+            columns: columns.into_iter().filter_map(name).collect(),
+            relations,
+            findings: plan.detection.is_some(),
+        }
+    }
 }
 
 impl Normalizer {
-    /// Compiles the mappings and finds each source's.
+    /// Compiles the mappings of the build and the site's own, and finds each source's. A site's own mapping replaces the one of
+    /// the build that has the same format name.
     ///
     /// # Errors
     /// A mapping file with a fault (file, line, column), or a source whose format no mapping has.
-    pub fn new(sources: &[SourceSettings]) -> Result<Normalizer, MappingError> {
-        Normalizer::with_mappings(&mapping::MAPPING_FILES, sources)
-    }
-
-    fn with_mappings(files: &[(&str, &str)], sources: &[SourceSettings]) -> Result<Normalizer, MappingError> {
-        let plans = files
-            .iter()
-            .map(|(file, text)| Plan::compile(file, text))
-            .collect::<Result<Vec<Plan>, _>>()?;
+    pub fn new(sources: &[SourceSettings], own: &[MappingText]) -> Result<Normalizer, MappingError> {
+        let mappings = mapping::all(own)?;
+        let plans = mappings.iter().map(Plan::compile).collect::<Result<Vec<Plan>, _>>()?;
         let mut known = HashMap::new();
         for source in sources {
             let plan = plans.iter().position(|plan| *plan.format == *source.format);
@@ -118,6 +191,7 @@ impl Normalizer {
                 });
             }
             let slowest = plans.iter().map(|plan| plan.lateness).max().unwrap_or(0);
+            let slowest = slowest.min(AUTO_LATENESS_MAX);
             let lateness = source
                 .lateness
                 .unwrap_or(plan.map_or(slowest, |index| plans[index].lateness));
@@ -133,24 +207,27 @@ impl Normalizer {
                 },
             );
         }
+        let auto = match sources.iter().any(|source| source.format == AUTO) {
+            true => Some(Auto::new(&mappings, &plans)?),
+            false => None,
+        };
         Ok(Normalizer {
             plans,
-            auto: plan::recognisers(files)?,
+            auto,
             sources: known,
             dedupe: Dedupe::new(DEDUPE_IDS_MAX),
         })
     }
 
-    /// The formats of this build, by name.
+    /// All formats, by name.
     pub fn formats(&self) -> Vec<Format> {
-        let format = |plan: &Plan| Format {
-            name: plan.format.to_string(),
-            title: plan.title.to_string(),
-            layer: plan.layer.to_string(),
-            lateness: plan.lateness,
-            lateness_reason: plan.lateness_reason.to_string(),
-        };
-        self.plans.iter().map(format).collect()
+        self.plans.iter().map(Format::of).collect()
+    }
+
+    /// Paths in `raw`, an event's record of that format, that no column takes.
+    pub fn untaken(&self, format: &str, raw: &str) -> Vec<String> {
+        let plan = self.plans.iter().find(|plan| *plan.format == *format);
+        plan.map(|plan| untaken::untaken(plan, raw)).unwrap_or_default()
     }
 
     /// Decodes the payloads of one input. `ingested` is when they were read. What cannot be decoded is in `rejected`.
@@ -189,6 +266,7 @@ impl Normalizer {
             Some(None) => &self.plans[..],
             None => &[],
         };
-        plans.iter().map(|plan| Arc::from(&*plan.layer)).collect()
+        let layers = plans.iter().flat_map(|plan| &plan.layers);
+        layers.map(|layer| Arc::from(&**layer)).collect()
     }
 }

@@ -15,6 +15,8 @@ struct Fact {
     last_time: Micros,
     count: u64,
     event: Id,
+    /// Layer of that event.
+    layer: u32,
 }
 
 #[derive(Default)]
@@ -36,16 +38,26 @@ impl Facts {
         number
     }
 
-    pub fn add(&mut self, plan: usize, relation: usize, from: u32, to: u32, time: Micros, event: Id) {
+    /// The relation of that number in that mapping, stated by an event of a layer (a number, as `from` and `to` are).
+    pub fn add(
+        &mut self,
+        (plan, relation): (usize, usize),
+        from: u32,
+        to: u32,
+        layer: u32,
+        (time, event): (Micros, Id),
+    ) {
         let key = (plan as u16, relation as u16, from, to, time.div_euclid(RELATION_BUCKET));
         let fact = self.held.entry(key).or_insert(Fact {
             first_time: time,
             last_time: time,
             count: 0,
             event,
+            layer,
         });
         if (time, event) < (fact.first_time, fact.event) {
             fact.event = event;
+            fact.layer = layer;
         }
         fact.first_time = fact.first_time.min(time);
         fact.last_time = fact.last_time.max(time);
@@ -78,7 +90,7 @@ impl Facts {
                 last_time: fact.last_time,
                 count: fact.count,
                 event_id: fact.event.to_string().into(),
-                layer: plan.layer.as_ref().into(),
+                layer: self.texts.get(fact.layer as usize).cloned().unwrap_or_default(),
             });
         }
         set.drain_sorted()

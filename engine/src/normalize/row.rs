@@ -1,11 +1,11 @@
 //! One record's values, resolved from its captures before they are written into columns.
 
-use std::net::{IpAddr, SocketAddr};
-
-use super::json::{Kind, Span, unescape};
-use super::plan::{Captures, ColumnPlan, Conditions, From, Piece};
+use super::captures::Captures;
+use super::json::{Kind, Span};
+use super::plan::{ColumnPlan, Conditions, From, PARTS, Piece};
 use super::text::flatten;
-use crate::model::{ColumnType, EventSchema};
+use super::{address, time};
+use crate::model::{ColumnType, EventSchema, Micros};
 
 /// Longest value of a text column, in bytes; a longer one is cut at a character's edge and the event flagged `cut`. `raw` keeps all.
 pub const FIELD_BYTES_MAX: usize = 256 * 1024;
@@ -22,30 +22,44 @@ pub enum Cell {
 }
 
 /// What the intake noticed of an event; bits of `Row::flags`, names in the column `flags`.
-pub const FLAGS: [&str; 5] = ["no_time", "future_time", "id_conflict", "not_an_address", "cut"];
+pub const FLAGS: [&str; 6] = [
+    "no_time",
+    "future_time",
+    "id_conflict",
+    "not_an_address",
+    "cut",
+    "ambiguous",
+];
 pub const NO_TIME: u8 = 1;
 pub const FUTURE_TIME: u8 = 2;
 pub const ID_CONFLICT: u8 = 4;
 pub const NOT_AN_ADDRESS: u8 = 8;
 pub const CUT: u8 = 16;
+pub const AMBIGUOUS: u8 = 32;
 
-/// The record at hand: its text and where it starts in the payload, from which captures count.
+/// The record at hand: its text, where it starts in the payload, from which captures count, and the text of documents in its
+/// strings.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     pub text: &'a str,
     pub start: usize,
+    pub inner: &'a str,
 }
 
 impl<'a> Record<'a> {
     pub fn get(&self, span: Span) -> &'a str {
+        let (text, start) = self.home(span);
         let range = span.range();
-        self.text
-            .get(range.start.saturating_sub(self.start)..range.end.saturating_sub(self.start))
+        text.get(range.start.saturating_sub(start)..range.end.saturating_sub(start))
             .unwrap_or_default()
     }
 
-    fn cell(&self, span: Span) -> Cell {
-        Cell::Record(span.start - self.start as u32, span.end - self.start as u32)
+    /// The text that the span counts in and where that starts.
+    fn home(&self, span: Span) -> (&'a str, usize) {
+        match span.inner {
+            true => (self.inner, 0),
+            false => (self.text, self.start),
+        }
     }
 }
 
@@ -55,10 +69,13 @@ pub struct Row {
     pub cells: Vec<Cell>,
     /// Elements of list columns, in order.
     pub items: Vec<(usize, Cell)>,
+    /// Of timestamp columns other than `time`.
+    pub times: Vec<(usize, Micros)>,
     pub scratch: String,
     pub flags: u8,
-    address: usize,
-    address_text: usize,
+    /// Columns of addresses and of what stands there when it is none.
+    addresses: [(usize, usize); 2],
+    unmapped: usize,
 }
 
 impl Row {
@@ -66,18 +83,22 @@ impl Row {
         let schema = EventSchema::get();
         let index = |name: &str| schema.index_of(name).unwrap_or(usize::MAX);
         Row {
-            cells: vec![Cell::Null; schema.columns().len()],
+            // Behind the event's columns stand the parts of a detection.
+            cells: vec![Cell::Null; schema.columns().len() + PARTS],
             items: Vec::new(),
+            times: Vec::new(),
             scratch: String::new(),
             flags: 0,
-            address: index("src_endpoint_ip"),
-            address_text: index("src_endpoint_name"),
+            addresses: ["src_endpoint", "dst_endpoint"]
+                .map(|end| (index(&format!("{end}_ip")), index(&format!("{end}_name")))),
+            unmapped: index("unmapped"),
         }
     }
 
     pub fn clear(&mut self) {
         self.cells.fill(Cell::Null);
         self.items.clear();
+        self.times.clear();
         self.scratch.clear();
         self.flags = 0;
     }
@@ -112,21 +133,78 @@ impl Row {
             if !plan.when.is_empty() && !self.holds(&plan.when, record) {
                 continue;
             }
-            if plan.kind == ColumnType::ListUtf8 {
-                self.fill_list(plan, record, captures);
+            match plan.kind {
+                ColumnType::ListUtf8 => self.fill_list(plan, record, captures),
+                ColumnType::Timestamp => {
+                    let time = self.time(&plan.from, &plan.time, record, captures);
+                    self.times.extend(time.map(|time| (plan.column, time)));
+                }
+                _ => {
+                    let cell = self.resolve(plan, record, captures);
+                    self.cells[plan.column] = self.cut(cell, record);
+                }
+            }
+        }
+        for (address, name) in self.addresses {
+            self.check_address(address, name, record);
+        }
+    }
+
+    /// The first of the values that one of the formats fits.
+    pub fn time(
+        &mut self,
+        from: &[From],
+        formats: &[time::TimeFormat],
+        record: Record<'_>,
+        captures: &Captures,
+    ) -> Option<Micros> {
+        from.iter().find_map(|from| {
+            let cell = self.source(from, None, record, captures);
+            time::parse(self.text(cell, record)?, formats)
+        })
+    }
+
+    /// The first of the values that is there.
+    pub fn first(&mut self, from: &[From], record: Record<'_>, captures: &Captures) -> Cell {
+        let mut found = from.iter().map(|from| self.source(from, None, record, captures));
+        found.find(|cell| *cell != Cell::Null).unwrap_or_default()
+    }
+
+    /// Fills `unmapped` with the members that have a value.
+    pub fn fill_unmapped(&mut self, members: &[(Box<str>, u16)], record: Record<'_>, captures: &Captures) {
+        let start = self.scratch.len();
+        for (name, capture) in members {
+            let span = captures.first(*capture);
+            let value = record.get(span);
+            if span.kind == Kind::Absent {
                 continue;
             }
-            let cell = self.resolve(plan, record, captures);
-            self.cells[plan.column] = self.cut(cell, record);
+            self.scratch.push(if self.scratch.len() == start { '{' } else { ',' });
+            push_json(name, &mut self.scratch);
+            self.scratch.push(':');
+            if span.kind.is_text() {
+                let mut clear = String::new();
+                span.kind.clear_into(value, &mut clear);
+                push_json(&clear, &mut self.scratch);
+            } else {
+                self.scratch.push_str(value);
+            }
         }
-        self.check_address(record);
+        if self.scratch.len() > start {
+            self.scratch.push('}');
+            // Half a JSON text would be none: what is too long is left to `raw`.
+            match self.scratch.len() - start > FIELD_BYTES_MAX {
+                true => self.flags |= CUT,
+                false => self.cells[self.unmapped] = self.kept(start),
+            }
+        }
     }
 
     /// Whether every condition's column has one of its values.
     pub fn holds(&self, conditions: &Conditions, record: Record<'_>) -> bool {
         conditions.iter().all(|(column, values)| {
             self.text(self.cells[*column], record)
-                .is_some_and(|text| values.iter().any(|value| value == text))
+                .is_some_and(|text| values.iter().any(|value| value.matches(text.as_bytes())))
         })
     }
 
@@ -134,57 +212,79 @@ impl Row {
         if let Some(constant) = &plan.constant {
             return self.keep(constant);
         }
-        let mut cell = Cell::Null;
-        for from in &plan.from {
-            cell = match from {
-                From::Capture(capture) => self.value(plan, captured(captures, *capture), record),
-                From::Template(pieces) => self.template(pieces, record, captures),
-            };
-            if cell != Cell::Null {
-                break;
-            }
-        }
-        if let (Some(separator), Some(text)) = (&plan.split, self.text(cell, record)) {
-            let part = text.split(&**separator).next().unwrap_or_default().trim().to_owned();
-            cell = self.keep(&part);
-        }
-        if !plan.map.is_empty() || plan.otherwise.is_some() {
-            let mapped = self
-                .text(cell, record)
-                .and_then(|text| plan.map.get(text).map(String::as_str).or(plan.otherwise.as_deref()));
-            if let Some(mapped) = mapped {
-                cell = self.keep(mapped);
-            }
-        }
+        let mut found = plan
+            .from
+            .iter()
+            .map(|from| self.source(from, Some(plan), record, captures));
+        let cell = found.find(|cell| *cell != Cell::Null).unwrap_or_default();
+        let cell = self.refine(plan, cell, record);
         match &plan.missing {
             Some(missing) if cell == Cell::Null => self.keep(missing),
             _ => cell,
         }
     }
 
-    fn value(&mut self, plan: &ColumnPlan, span: Span, record: Record<'_>) -> Cell {
+    /// What the mapping makes of a value.
+    fn refine(&mut self, plan: &ColumnPlan, cell: Cell, record: Record<'_>) -> Cell {
+        let Some(text) = self.text(cell, record) else {
+            return cell;
+        };
+        let lower = plan.lower.then(|| text.to_lowercase());
+        let mut text = lower.as_deref().unwrap_or(text);
+        let whole = text.len();
+        if let Some(before) = &plan.after {
+            let Some((_, behind)) = text.split_once(&**before) else {
+                return Cell::Null;
+            };
+            text = behind;
+        }
+        if let Some(separator) = &plan.split {
+            text = text.split(&**separator).next().unwrap_or_default().trim();
+        }
+        let mapped = plan.map.get(text).or(plan.otherwise.as_deref());
+        match mapped {
+            Some(mapped) => self.keep(mapped),
+            None if text.len() == whole && lower.is_none() => cell,
+            None => {
+                let text = text.to_owned();
+                self.keep(&text)
+            }
+        }
+    }
+
+    fn source(&mut self, from: &From, plan: Option<&ColumnPlan>, record: Record<'_>, captures: &Captures) -> Cell {
+        match from {
+            From::Capture(capture) => self.value(plan, captures.first(*capture), record),
+            From::Template(pieces) => self.template(pieces, record, captures),
+        }
+    }
+
+    fn value(&mut self, plan: Option<&ColumnPlan>, span: Span, record: Record<'_>) -> Cell {
+        let start = self.scratch.len();
         match span.kind {
             Kind::Absent => Cell::Null,
-            Kind::Text | Kind::Number | Kind::True | Kind::False => record.cell(span),
-            Kind::Escaped => {
-                let start = self.scratch.len();
-                unescape(record.get(span), &mut self.scratch);
+            Kind::Container if !plan.is_some_and(|plan| plan.json) => {
+                let Some(rules) = plan.and_then(|plan| plan.text.as_ref()) else {
+                    return Cell::Null;
+                };
+                let (text, home) = record.home(span);
+                flatten(
+                    text,
+                    (span.start as usize).saturating_sub(home),
+                    rules,
+                    &mut self.scratch,
+                );
                 self.kept(start)
             }
-            Kind::Container if plan.json => record.cell(span),
-            Kind::Container => match &plan.text {
-                Some(rules) => {
-                    let start = self.scratch.len();
-                    flatten(
-                        record.text,
-                        span.start as usize - record.start,
-                        rules,
-                        &mut self.scratch,
-                    );
-                    self.kept(start)
-                }
-                None => Cell::Null,
-            },
+            Kind::Escaped | Kind::Doubled => {
+                span.kind.clear_into(record.get(span), &mut self.scratch);
+                self.kept(start)
+            }
+            _ if span.inner => self.keep(record.get(span)),
+            _ => {
+                let from = (span.start as usize).saturating_sub(record.start);
+                Cell::Record(from as u32, (from + span.range().len()) as u32)
+            }
         }
     }
 
@@ -194,15 +294,12 @@ impl Row {
             match piece {
                 Piece::Text(text) => self.scratch.push_str(text),
                 Piece::Capture(capture) => {
-                    let span = captured(captures, *capture);
-                    match span.kind {
-                        Kind::Absent | Kind::Container => {
-                            self.scratch.truncate(start);
-                            return Cell::Null;
-                        }
-                        Kind::Escaped => unescape(record.get(span), &mut self.scratch),
-                        _ => self.scratch.push_str(record.get(span)),
+                    let span = captures.first(*capture);
+                    if matches!(span.kind, Kind::Absent | Kind::Container) {
+                        self.scratch.truncate(start);
+                        return Cell::Null;
                     }
+                    span.kind.clear_into(record.get(span), &mut self.scratch);
                 }
             }
         }
@@ -210,25 +307,31 @@ impl Row {
     }
 
     fn fill_list(&mut self, plan: &ColumnPlan, record: Record<'_>, captures: &Captures) {
+        let begin = self.items.len();
         for from in &plan.from {
-            let From::Capture(capture) = from else { continue };
-            let begin = self.items.len();
-            let single = captures.single[usize::from(*capture)];
-            let each = captures
-                .each
-                .iter()
-                .filter(|(held, _)| held == capture)
-                .map(|(_, span)| *span);
-            for span in each.chain((single.kind != Kind::Absent).then_some(single)) {
-                let cell = self.value(plan, span, record);
-                let cell = self.cut(cell, record);
-                if cell != Cell::Null {
-                    self.items.push((plan.column, cell));
+            let From::Capture(capture) = from else {
+                let cell = self.source(from, Some(plan), record, captures);
+                self.push_item(plan, cell, record);
+                if self.items.len() > begin {
+                    return;
                 }
+                continue;
+            };
+            for span in captures.all(*capture) {
+                let cell = self.value(Some(plan), span, record);
+                self.push_item(plan, cell, record);
             }
             if self.items.len() > begin {
                 return;
             }
+        }
+    }
+
+    fn push_item(&mut self, plan: &ColumnPlan, cell: Cell, record: Record<'_>) {
+        let cell = self.refine(plan, cell, record);
+        let cell = self.cut(cell, record);
+        if cell != Cell::Null {
+            self.items.push((plan.column, cell));
         }
     }
 
@@ -248,43 +351,28 @@ impl Row {
         }
     }
 
-    /// Brings the source address into the standard text form. What is no address becomes the source's name.
-    fn check_address(&mut self, record: Record<'_>) {
-        let Some(&cell) = self.cells.get(self.address) else {
+    /// Brings an address into the standard text form. What is no address becomes the end's name.
+    fn check_address(&mut self, column: usize, name: usize, record: Record<'_>) {
+        let Some(&cell) = self.cells.get(column) else {
             return;
         };
         let Some(text) = self.text(cell, record) else { return };
-        let trimmed = text.trim();
-        let address = trimmed
-            .parse::<IpAddr>()
-            .or_else(|_| trimmed.parse::<SocketAddr>().map(|socket| socket.ip()));
-        match address {
-            Ok(address) => {
-                let standard = address.to_canonical().to_string();
-                if standard != text {
-                    self.cells[self.address] = self.keep(&standard);
-                }
-            }
-            Err(_) => {
+        match address::standard(text) {
+            Some(standard) if standard == text => {}
+            Some(standard) => self.cells[column] = self.keep(&standard),
+            None => {
                 self.flags |= NOT_AN_ADDRESS;
-                self.cells[self.address] = Cell::Null;
-                if self.cells[self.address_text] == Cell::Null {
-                    self.cells[self.address_text] = cell;
+                self.cells[column] = Cell::Null;
+                if self.cells[name] == Cell::Null {
+                    self.cells[name] = cell;
                 }
             }
         }
     }
 }
 
-/// The capture's value; of a `[*]` path the first.
-fn captured(captures: &Captures, capture: u16) -> Span {
-    match captures.single[usize::from(capture)] {
-        Span { kind: Kind::Absent, .. } => captures
-            .each
-            .iter()
-            .find(|(held, _)| *held == capture)
-            .map(|(_, span)| *span)
-            .unwrap_or_default(),
-        span => span,
-    }
+/// Appends `text` as a JSON string.
+fn push_json(text: &str, out: &mut String) {
+    // Serializing a string cannot fail.
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

@@ -1,6 +1,6 @@
 //! The text inside an object or array: what people and models wrote, without the frame around it.
 
-use super::json::{Cursor, Kind, Span, unescape};
+use super::json::{Cursor, Span};
 use super::mapping::TextFile;
 
 /// Appends every string reached through the mapping's keys, each on a line of its own, in the record's order. `record` has been
@@ -47,7 +47,7 @@ fn value(record: &str, cursor: &mut Cursor<'_>, rules: &TextFile, begin: usize, 
         }
         _ => {
             let span = cursor.scalar().ok()?;
-            if matches!(span.kind, Kind::Text | Kind::Escaped) {
+            if span.kind.is_text() {
                 line(record, span, begin, out);
             }
         }
@@ -63,8 +63,5 @@ fn line(record: &str, span: Span, begin: usize, out: &mut String) {
     if out.len() > begin {
         out.push('\n');
     }
-    match span.kind {
-        Kind::Escaped => unescape(text, out),
-        _ => out.push_str(text),
-    }
+    span.kind.clear_into(text, out);
 }

@@ -9,7 +9,8 @@ use crate::model::time::SECOND;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeFormat {
-    /// `2026-02-01T10:00:00.123Z`, `…+01:00`, `…+0100`; `T` may be a space, the decimal mark a comma.
+    /// `2026-02-01T10:00:00.123Z`, `…+01:00`, `…+0100`, `… +01:00`, `… UTC`; `T` may be a space, the date's marks slashes, the
+    /// decimal mark a comma.
     Rfc3339,
     /// The same without an offset, meant as UTC: `2026-02-01 10:00:00.123`.
     Utc,
@@ -17,6 +18,10 @@ pub enum TimeFormat {
     EpochSeconds,
     /// Milliseconds since the epoch.
     EpochMillis,
+    /// Microseconds since the epoch.
+    EpochMicros,
+    /// Nanoseconds since the epoch.
+    EpochNanos,
 }
 
 /// 9999-12-31T23:59:59.999999Z: what calendars and tables can show.
@@ -31,6 +36,8 @@ pub fn parse(text: &str, formats: &[TimeFormat]) -> Option<Micros> {
         TimeFormat::Utc => calendar(text.as_bytes()).and_then(|(time, offset)| offset.is_none().then_some(time)),
         TimeFormat::EpochSeconds => epoch(text, SECOND),
         TimeFormat::EpochMillis => epoch(text, SECOND / 1000),
+        TimeFormat::EpochMicros => epoch(text, 1),
+        TimeFormat::EpochNanos => text.parse::<i64>().ok().map(|nanos| nanos.div_euclid(1000)),
     })?;
     (TIME_MIN..=TIME_MAX).contains(&time).then_some(time)
 }
@@ -46,8 +53,7 @@ fn epoch(text: &str, unit: Micros) -> Option<Micros> {
 /// The calendar time and, where the text has one, its offset from UTC, both in microseconds.
 fn calendar(text: &[u8]) -> Option<(Micros, Option<Micros>)> {
     let (head, mut rest) = (text.get(..19)?, &text[19..]);
-    let ok = head[4] == b'-'
-        && head[7] == b'-'
+    let ok = matches!((head[4], head[7]), (b'-', b'-') | (b'/', b'/'))
         && matches!(head[10], b'T' | b't' | b' ')
         && head[13] == b':'
         && head[16] == b':';
@@ -81,7 +87,8 @@ fn calendar(text: &[u8]) -> Option<(Micros, Option<Micros>)> {
 fn zone(text: &[u8]) -> Option<Option<Micros>> {
     match text {
         [] => Some(None),
-        b"Z" | b"z" => Some(Some(0)),
+        b"Z" | b"z" | b" UTC" | b" GMT" => Some(Some(0)),
+        [b' ', rest @ ..] if matches!(rest, [b'+' | b'-', ..]) => zone(rest),
         [sign @ (b'+' | b'-'), rest @ ..] => {
             let (hours, minutes) = match rest {
                 [_, _] => (number(rest)?, 0),
@@ -144,7 +151,11 @@ mod tests {
         assert_eq!(parse("2026-02-01T10:00:00,123+0000", &[Rfc3339]), want);
         assert_eq!(parse("1769940000.123", &[EpochSeconds]), want);
         assert_eq!(parse("1.769940000123e9", &[EpochSeconds]), want);
+        assert_eq!(parse("2026/02/01 11:00:00.123 +01:00", &[Rfc3339]), want);
+        assert_eq!(parse("2026-02-01 10:00:00.123 UTC", &[Rfc3339]), want);
         assert_eq!(parse("1769940000123", &[EpochMillis]), want);
+        assert_eq!(parse("1769940000123000", &[EpochMicros]), want);
+        assert_eq!(parse("1769940000123000999", &[EpochNanos]), want);
         assert_eq!(
             parse("2026-12-31T23:59:60Z", &[Rfc3339]),
             parse("2027-01-01T00:00:00Z", &[Rfc3339])
@@ -160,6 +171,8 @@ mod tests {
             "2026-13-01T00:00:00Z",
             "2026-02-01T24:00:00Z",
             "2026-02-01T10:00:00.Z",
+            "2026/02-01T10:00:00Z",
+            "2026-02-01T10:00:00 CET",
             "NaN",
             "1e300",
         ] {

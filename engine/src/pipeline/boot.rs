@@ -18,7 +18,7 @@ use super::commit::Committer;
 use super::epoch::EpochRows;
 use super::run::Engine;
 use super::watermark::{InputTimes, SourceTime};
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::correlate::Correlator;
 use crate::detect::Detectors;
 use crate::forward::{Forwarder, Journal};
@@ -38,7 +38,10 @@ pub const WATERMARK: &str = "pipeline/watermark";
 
 pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<Engine, PipelineError> {
     let dir = settings.storage.dir.clone();
-    let mut normalizer = Normalizer::new(&settings.sources)?;
+    let mut normalizer = Normalizer::new(
+        &settings.sources,
+        &config::read_formats(settings.formats_dir.as_deref())?,
+    )?;
     let mut detectors = Detectors::load(&settings.plugins, Some(&dir.join("cache")))?;
     let (store, recovered) = Store::open(&dir).await?;
     let views = store.views();

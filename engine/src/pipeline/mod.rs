@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 pub use boot::incidents;
 pub use servers::search_function;
 
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::detect::{DetectError, PluginManifest, PluginProblem};
 use crate::forward::ForwardError;
 use crate::normalize::MappingError;
@@ -39,6 +39,8 @@ pub enum PipelineError {
     /// A source failed while it was read.
     #[error("{0}")]
     Reading(SourceError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Mapping(#[from] MappingError),
     #[error(transparent)]

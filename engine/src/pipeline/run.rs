@@ -247,6 +247,11 @@ impl Engine {
         self.parts.correlator.apply(Vec::new(), decoded.relations);
         self.status
             .send_modify(|status| status.seconds.correlate += began.elapsed().as_secs_f64());
+        // What other tools found counts like what a plugin found.
+        self.found(DetectOutput {
+            detections: decoded.detections,
+            relations: Vec::new(),
+        })?;
         self.found(found)?;
         self.advance()
     }

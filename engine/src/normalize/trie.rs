@@ -1,0 +1,456 @@
+//! All paths of a mapping in one trie, walked once per record: the value at a path's end is captured.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::captures::{Captures, clear};
+use super::json::{Cursor, Fault, Kind, Span};
+use super::lines::{Layout, Tokens};
+use super::path::Step;
+use crate::model::Attributes;
+
+/// Values taken from `[*]` paths of one record; what comes after is passed over. Bounds what one record can put into list columns.
+pub const EACH_MAX: usize = 1024;
+
+/// A text inside a text inside a text: as deep as documents in strings are looked into.
+const INSIDE_MAX: usize = 3;
+
+#[derive(Clone, Default)]
+struct Node {
+    /// Sorted by key.
+    keys: Vec<(Box<str>, usize)>,
+    indexes: Vec<(u32, usize)>,
+    wheres: Vec<(Box<str>, Box<str>, usize)>,
+    each: Option<usize>,
+    capture: Option<u16>,
+    /// The capture stands below a `[*]`.
+    many: bool,
+    /// A string here holds a document, whose members are this node's children.
+    inside: Option<Layout>,
+    /// On the way to the elements that each make an event: the captures at and below this node.
+    parts: Option<Vec<u16>>,
+    /// The elements that each make an event.
+    part: bool,
+}
+
+impl Node {
+    fn in_array(&self) -> bool {
+        self.each.is_some() || !self.indexes.is_empty() || !self.wheres.is_empty()
+    }
+}
+
+/// Told of every element that makes an event of its own.
+pub type Emit<'e> = &'e mut dyn FnMut(&mut Captures, Span);
+
+#[derive(Clone)]
+pub struct Trie {
+    nodes: Vec<Node>,
+    captures: BTreeMap<Vec<Step>, u16>,
+}
+
+impl Default for Trie {
+    fn default() -> Trie {
+        Trie {
+            nodes: vec![Node::default()],
+            captures: BTreeMap::new(),
+        }
+    }
+}
+
+impl Trie {
+    /// Adds a path; the same path always gives the same capture.
+    pub fn add(&mut self, path: Vec<Step>) -> u16 {
+        if let Some(&capture) = self.captures.get(&path) {
+            return capture;
+        }
+        let capture = self.captures.len() as u16;
+        if !matches!(path.first(), Some(Step::Carrier(_))) {
+            let node = self.node(&path);
+            self.nodes[node].capture = Some(capture);
+            self.nodes[node].many = path.contains(&Step::Each);
+        }
+        self.captures.insert(path, capture);
+        capture
+    }
+
+    /// Where events begin: the elements that each make one, else the record.
+    pub fn start(&self) -> usize {
+        self.nodes.iter().position(|node| node.part).unwrap_or(0)
+    }
+
+    /// The nodes that `step` leads to from any of `nodes`. `Each` leads to all that an element can be.
+    pub fn below(&self, nodes: &[usize], step: &Step) -> Vec<usize> {
+        let mut found = Vec::new();
+        for node in nodes.iter().map(|node| &self.nodes[*node]) {
+            match step {
+                Step::Key(key) => found.extend(node.child(key.as_bytes(), Kind::Text)),
+                Step::Index(index) => {
+                    let named = node.indexes.iter().filter(|(held, _)| held == index);
+                    found.extend(named.map(|(_, child)| *child));
+                }
+                Step::Each => {
+                    found.extend(node.each);
+                    found.extend(node.wheres.iter().map(|(_, _, child)| *child));
+                }
+                Step::Where(..) | Step::Carrier(_) => {}
+            }
+        }
+        found
+    }
+
+    pub fn capture(&self, node: usize) -> Option<u16> {
+        self.nodes[node].capture
+    }
+
+    pub fn inside(&self, node: usize) -> Option<&Layout> {
+        self.nodes[node].inside.as_ref()
+    }
+
+    /// The node at the end of `path`, made where it is not there yet.
+    fn node(&mut self, path: &[Step]) -> usize {
+        let mut at = 0;
+        for step in path {
+            let next = self.nodes.len();
+            let node = &mut self.nodes[at];
+            at = match step {
+                Step::Key(key) | Step::Carrier(key) => {
+                    match node.keys.binary_search_by(|(held, _)| (**held).cmp(key)) {
+                        Ok(found) => node.keys[found].1,
+                        Err(place) => {
+                            node.keys.insert(place, (key.as_str().into(), next));
+                            next
+                        }
+                    }
+                }
+                Step::Index(index) => match node.indexes.iter().find(|(held, _)| held == index) {
+                    Some((_, found)) => *found,
+                    None => {
+                        node.indexes.push((*index, next));
+                        next
+                    }
+                },
+                Step::Where(member, value) => {
+                    let same = |(m, v, _): &&(Box<str>, Box<str>, usize)| **m == **member && **v == **value;
+                    match node.wheres.iter().find(same) {
+                        Some((_, _, found)) => *found,
+                        None => {
+                            node.wheres.push((member.as_str().into(), value.as_str().into(), next));
+                            next
+                        }
+                    }
+                }
+                Step::Each => *node.each.get_or_insert(next),
+            };
+            if at == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        at
+    }
+
+    /// Strings at `path` hold documents of `layout`.
+    pub fn look_inside(&mut self, path: &[Step], layout: Layout) {
+        let node = self.node(path);
+        self.nodes[node].inside = Some(layout);
+    }
+
+    /// The elements at `path`, which ends in `[*]`, each make an event. Called when every path has been added.
+    pub fn part_at(&mut self, path: &[Step]) {
+        for length in 1..=path.len() {
+            let below = self
+                .captures
+                .iter()
+                .filter(|(held, _)| held.starts_with(&path[..length]));
+            let below = below.map(|(_, capture)| *capture).collect();
+            let node = self.node(&path[..length]);
+            self.nodes[node].parts = Some(below);
+            self.nodes[node].part = length == path.len();
+        }
+    }
+
+    /// Reads the value at the cursor, filling `captures`; the cursor ends behind it. Elements that make an event of their own are
+    /// handed to `emit` one by one, each with what the rest of the record captured.
+    pub fn walk(
+        &self,
+        bytes: &[u8],
+        cursor: &mut Cursor<'_>,
+        captures: &mut Captures,
+        carrier: Option<&Attributes>,
+        emit: Emit<'_>,
+    ) -> Result<(), Fault> {
+        captures.reset(self.captures.len());
+        self.carried(captures, carrier);
+        self.value(0, bytes, cursor, captures, emit)?;
+        self.look_into_strings(bytes, captures);
+        Ok(())
+    }
+
+    /// The same for a record that is no JSON: `record` is its place in `bytes`. False: it does not have the layout.
+    pub fn walk_line(
+        &self,
+        layout: &Layout,
+        bytes: &[u8],
+        record: Range<usize>,
+        captures: &mut Captures,
+        carrier: Option<&Attributes>,
+    ) -> bool {
+        captures.reset(self.captures.len());
+        self.carried(captures, carrier);
+        let text = bytes
+            .get(record.clone())
+            .and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let Some(tokens) = text.and_then(|text| layout.read(text)) else {
+            return false;
+        };
+        self.fields(0, tokens, record.start, captures);
+        self.look_into_strings(bytes, captures);
+        true
+    }
+
+    /// What the carrier said, for the paths that name it.
+    fn carried(&self, captures: &mut Captures, carrier: Option<&Attributes>) {
+        let Some(carrier) = carrier else { return };
+        for (path, capture) in &self.captures {
+            let [Step::Carrier(name)] = path.as_slice() else {
+                continue;
+            };
+            let Some(value) = carrier.get(name.as_str()).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            let start = captures.inner.len();
+            captures
+                .inner
+                .push_str(&String::from_utf8_lossy(value).replace('\0', "\u{fffd}"));
+            let span = Span::new(Kind::Text, start, captures.inner.len());
+            captures.single[usize::from(*capture)] = Span { inner: true, ..span };
+        }
+    }
+
+    fn put(&self, at: usize, span: Span, captures: &mut Captures) {
+        let node = &self.nodes[at];
+        let empty = span.start == span.end;
+        let span = Span {
+            inner: span.inner || captures.in_inner,
+            ..span
+        };
+        if node.inside.is_some() && span.kind.is_text() && captures.waiting.len() < EACH_MAX {
+            captures.waiting.push((at, span));
+        }
+        if let Some(capture) = node.capture.filter(|_| span.kind != Kind::Absent && !empty) {
+            if !node.many {
+                captures.single[usize::from(capture)] = span;
+            } else if captures.each.len() < EACH_MAX {
+                captures.each.push((capture, span));
+            }
+        }
+    }
+
+    // Recursion goes no deeper than the longest path.
+    fn value(
+        &self,
+        at: usize,
+        bytes: &[u8],
+        cursor: &mut Cursor<'_>,
+        captures: &mut Captures,
+        emit: Emit<'_>,
+    ) -> Result<(), Fault> {
+        let node = &self.nodes[at];
+        let first = cursor.peek();
+        let start = cursor.at;
+        let span = match first {
+            Some(b'{') if !node.keys.is_empty() => {
+                self.object(node, bytes, cursor, captures, emit)?;
+                Span::new(Kind::Container, start, cursor.at)
+            }
+            Some(b'[') if node.in_array() => {
+                self.array(node, bytes, cursor, captures, emit)?;
+                Span::new(Kind::Container, start, cursor.at)
+            }
+            _ => cursor.skip_value()?,
+        };
+        self.put(at, span, captures);
+        Ok(())
+    }
+
+    fn object(
+        &self,
+        node: &Node,
+        bytes: &[u8],
+        cursor: &mut Cursor<'_>,
+        captures: &mut Captures,
+        emit: Emit<'_>,
+    ) -> Result<(), Fault> {
+        cursor.open()?;
+        let mut first = true;
+        let mut parts = None;
+        while let Some(key) = cursor.next_key(first)? {
+            first = false;
+            match node.child(bytes.get(key.range()).unwrap_or_default(), key.kind) {
+                // Events are made when all that they share is known.
+                Some(child) if self.nodes[child].parts.is_some() => {
+                    parts = Some((child, cursor.clone()));
+                    cursor.skip_value()?;
+                }
+                Some(child) => self.value(child, bytes, cursor, captures, emit)?,
+                None => drop(cursor.skip_value()?),
+            }
+        }
+        if let Some((child, mut cursor)) = parts {
+            self.look_into_strings(bytes, captures);
+            self.value(child, bytes, &mut cursor, captures, emit)?;
+        }
+        Ok(())
+    }
+
+    fn array(
+        &self,
+        node: &Node,
+        bytes: &[u8],
+        cursor: &mut Cursor<'_>,
+        captures: &mut Captures,
+        emit: Emit<'_>,
+    ) -> Result<(), Fault> {
+        cursor.open()?;
+        let mut index = 0u32;
+        while cursor.next_element(index == 0)? {
+            cursor.skip_space();
+            let behind = |wheres: &(Box<str>, Box<str>, usize)| wheres.2;
+            let chosen = node.wheres.iter().filter(|(member, value, _)| {
+                let found = member_of(bytes, cursor.clone(), member);
+                found.is_some_and(|found| *found == *value.as_bytes())
+            });
+            let mut children: Vec<usize> = chosen.map(behind).collect();
+            children.extend(
+                node.indexes
+                    .iter()
+                    .filter(|(held, _)| *held == index)
+                    .map(|(_, child)| *child),
+            );
+            children.extend(node.each);
+            let start = cursor.clone();
+            match children.split_first() {
+                None => drop(cursor.skip_value()?),
+                Some((first, others)) => {
+                    self.element(*first, bytes, cursor, captures, emit)?;
+                    for child in others {
+                        self.element(*child, bytes, &mut start.clone(), captures, emit)?;
+                    }
+                }
+            }
+            index = index.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn element(
+        &self,
+        child: usize,
+        bytes: &[u8],
+        cursor: &mut Cursor<'_>,
+        captures: &mut Captures,
+        emit: Emit<'_>,
+    ) -> Result<(), Fault> {
+        let Some(below) = &self.nodes[child].parts else {
+            return self.value(child, bytes, cursor, captures, emit);
+        };
+        let (each, inner, start) = (captures.each.len(), captures.inner.len(), cursor.at);
+        self.value(child, bytes, cursor, captures, emit)?;
+        if self.nodes[child].part {
+            self.look_into_strings(bytes, captures);
+            emit(captures, Span::new(Kind::Container, start, cursor.at));
+        }
+        // The next element is another event.
+        for capture in below {
+            captures.single[usize::from(*capture)] = Span::default();
+        }
+        captures.each.truncate(each);
+        captures.inner.truncate(inner);
+        captures.ambiguous = false;
+        Ok(())
+    }
+
+    /// Reads the documents that stand in strings.
+    fn look_into_strings(&self, bytes: &[u8], captures: &mut Captures) {
+        for _ in 0..INSIDE_MAX {
+            let waiting = std::mem::take(&mut captures.waiting);
+            if waiting.is_empty() {
+                return;
+            }
+            let mut text = std::mem::take(&mut captures.inner);
+            let mut found = Vec::with_capacity(waiting.len());
+            for (at, span) in waiting {
+                let start = text.len();
+                let source = if span.inner { text.as_bytes() } else { bytes };
+                let raw = source.get(span.range()).unwrap_or_default();
+                let clear = clear(raw, span.kind).into_owned();
+                text.push_str(&String::from_utf8_lossy(&clear));
+                found.push((at, span, start..text.len()));
+            }
+            captures.in_inner = true;
+            for (at, string, range) in found {
+                let Some(layout) = &self.nodes[at].inside else { continue };
+                let document = text.get(range.clone()).unwrap_or_default();
+                if matches!(layout, Layout::Json) {
+                    let bytes = text.as_bytes().get(..range.end).unwrap_or_default();
+                    let mut cursor = Cursor::new(bytes, range.start);
+                    let whole = matches!(cursor.peek(), Some(b'{' | b'['))
+                        && cursor
+                            .clone()
+                            .skip_value()
+                            .is_ok_and(|span| Cursor::new(bytes, span.end as usize).peek().is_none());
+                    if whole {
+                        // The object takes the place of the string that held it.
+                        captures
+                            .each
+                            .retain(|(held, span)| Some(*held) != self.nodes[at].capture || *span != string);
+                        // It was read to its end just now: it has no fault, and it makes no events of its own.
+                        let _ = self.value(at, bytes, &mut cursor, captures, &mut |_, _| ());
+                    }
+                } else if let Some(tokens) = layout.read(document) {
+                    self.fields(at, tokens, range.start, captures);
+                }
+            }
+            captures.in_inner = false;
+            captures.inner = text;
+        }
+        captures.waiting.clear();
+    }
+
+    fn fields(&self, at: usize, tokens: Tokens<'_>, start: usize, captures: &mut Captures) {
+        captures.ambiguous |= tokens.ambiguous;
+        for (name, kind, range) in tokens.found {
+            if let Some(child) = self.nodes[at].child(name.as_bytes(), Kind::Text) {
+                self.put(child, Span::new(kind, start + range.start, start + range.end), captures);
+            }
+        }
+    }
+}
+
+impl Node {
+    fn child(&self, key: &[u8], kind: Kind) -> Option<usize> {
+        // A key may be written with escapes, also to hide.
+        let key = clear(key, kind);
+        self.keys
+            .binary_search_by(|(held, _)| held.as_bytes().cmp(&key))
+            .ok()
+            .map(|found| self.keys[found].1)
+    }
+}
+
+/// The member `name` of the object at the cursor, when it is a text or a number.
+fn member_of<'a>(bytes: &'a [u8], mut cursor: Cursor<'a>, name: &str) -> Option<Cow<'a, [u8]>> {
+    if cursor.peek() != Some(b'{') {
+        return None;
+    }
+    cursor.open().ok()?;
+    let mut first = true;
+    while let Some(key) = cursor.next_key(first).ok()? {
+        first = false;
+        let value = cursor.skip_value().ok()?;
+        if *clear(bytes.get(key.range())?, key.kind) == *name.as_bytes() && value.kind != Kind::Container {
+            return Some(clear(bytes.get(value.range())?, value.kind));
+        }
+    }
+    None
+}
