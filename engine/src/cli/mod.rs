@@ -75,7 +75,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        // A statement's plan is walked by recursion: long chains of operators must not end the engine.
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("sentrail: cannot start the async runtime: {error}");
@@ -93,6 +98,9 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+/// Of each worker; untouched pages cost nothing.
+const STACK_BYTES: usize = 16 << 20;
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {

@@ -131,7 +131,12 @@ fn open(host: &Host, settings: &PluginSettings, path: &Path, digest: &mut String
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error| format!("it cannot be read: {error}");
-    let size = fs::metadata(path).map_err(unreadable)?.len();
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    // A pipe would be waited for, and a device has no end.
+    if !metadata.is_file() {
+        return Err("it is no regular file".into());
+    }
+    let size = metadata.len();
     if size > FILE_BYTES_MAX {
         return Err(format!("it has {size} bytes; {FILE_BYTES_MAX} are allowed"));
     }

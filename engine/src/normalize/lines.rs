@@ -77,8 +77,11 @@ impl Layout {
     }
 }
 
+/// Where a field stands, and how it is written.
+type Field = (Kind, Range<usize>);
+
 /// The fields of the first record of `bytes` and where the record ends; `None` when a quote is left open or there are too many.
-fn csv(bytes: &[u8]) -> Option<(Vec<(Kind, Range<usize>)>, usize)> {
+fn csv(bytes: &[u8]) -> Option<(Vec<Field>, usize)> {
     let mut fields = Vec::new();
     let mut at = 0;
     loop {

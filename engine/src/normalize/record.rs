@@ -207,7 +207,8 @@ impl Decoder<'_> {
             }
             let carrier = payload.attributes.as_deref();
             let has_layout = plan.trie.walk_line(layout, bytes, at..end, &mut captures, carrier);
-            if !fixed && !(has_layout && plan.recogniser.missing(bytes, &captures).is_none()) {
+            let is_known = fixed || (has_layout && plan.recogniser.missing(bytes, &captures).is_none());
+            if !is_known {
                 continue;
             }
             let event = match self.whole(payload, at..end) {
@@ -276,6 +277,10 @@ impl Decoder<'_> {
         self.row.fill(&plan.columns, record, captures);
         self.row.fill_unmapped(&plan.unmapped, record, captures);
         self.fill_own(plan, record, id, part);
+        if let Some(column) = self.row.lacks() {
+            let reason = format!("{}: `{column}` cannot be told from what the record holds", plan.format);
+            return Err(Refusal::NotThisFormat(reason));
+        }
         self.count();
         if self.row.flags & (NO_TIME | FUTURE_TIME) == 0 {
             self.out.newest = self.out.newest.max(Some(time));

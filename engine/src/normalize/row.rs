@@ -103,6 +103,15 @@ impl Row {
         self.flags = 0;
     }
 
+    /// A column that every event has and this one lacks: what the mapping takes it from may be an object where a text belongs.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let columns = EventSchema::get().columns().iter().zip(&self.cells);
+        columns
+            .filter(|(column, cell)| column.required && column.kind == ColumnType::Utf8 && **cell == Cell::Null)
+            .map(|(column, _)| column.name.as_str())
+            .next()
+    }
+
     pub fn text<'a>(&'a self, cell: Cell, record: Record<'a>) -> Option<&'a str> {
         match cell {
             Cell::Null => None,

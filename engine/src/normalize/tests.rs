@@ -587,3 +587,17 @@ fn sources_know_their_lateness_and_layers() {
     );
     assert_eq!(normalizer.layers("s").len(), 1);
 }
+
+#[test]
+fn a_value_of_another_kind_where_every_event_has_a_text_is_rejected() {
+    for name in [json!({}), json!([]), json!(true), json!(1), json!({"a": "b"})] {
+        let record =
+            json!({"eventVersion": "1.08", "eventTime": "2026-03-02T08:00:00Z", "eventID": "e1", "eventName": name,
+            "eventSource": "iam.amazonaws.com", "awsRegion": "us-east-1", "userIdentity": {"type": "IAMUser"}})
+            .to_string();
+        for format in ["aws_cloudtrail", "auto"] {
+            let out = decode(&mut normalizer(format), &[record.as_bytes()]);
+            assert_eq!(out.events.rows() + out.rejected.len(), 1, "{name} as {format}");
+        }
+    }
+}
