@@ -116,8 +116,12 @@ fn mistakes_are_named_in_one_line() {
 
 #[test]
 fn kafka_takes_secrets_from_the_environment_alone() {
-    let with =
-        |lines: &str| check(&EXAMPLE.replacen("[plugins]", &format!("[source.properties]\n{lines}\n[plugins]"), 1));
+    let (third, _) = EXAMPLE
+        .match_indices("[[source]]")
+        .nth(2)
+        .expect("a source after Kafka's");
+    let (before, after) = EXAMPLE.split_at(third);
+    let with = |lines: &str| check(&format!("{before}[source.properties]\n{lines}\n{after}"));
     let settings = with("\"sasl.username\" = \"me\"\n\"sasl.password_env\" = \"HOOK\"").expect("valid");
     let SourceKind::Kafka(kafka) = &settings.sources[1].kind else {
         panic!("the second source is Kafka's")
