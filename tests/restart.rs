@@ -112,7 +112,7 @@ fn files_survive_kills() {
         let at = scratch.path().join(format!("round{round}.toml"));
         println!("files, round {round}");
         let mut plan = vec![Kill::At(point, rng.random_range(1..=2))];
-        plan.extend((0..3).map(|_| Kill::After(Duration::from_millis(rng.random_range(50..1_500)))));
+        plan.extend((0..3).map(|_| Kill::After(Duration::from_millis(rng.random_range(50..600)))));
         for kill in plan {
             kills += usize::from(kill_once(&config(&data), &at, &data, &kill, usize::MAX));
         }
