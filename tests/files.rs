@@ -85,3 +85,20 @@ fn bad_lines_are_rejected_with_their_place_and_do_not_stop_the_rest() {
         "{rejected:#?}"
     );
 }
+
+#[test]
+fn a_data_directory_may_be_relative() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let logs = scratch.path().join("logs");
+    write_logs(&logs, &simulated(3, 300));
+    let config = file_config(std::path::Path::new("data"), &logs, &plugins, "");
+    std::fs::write(scratch.path().join("c.toml"), config).unwrap();
+    let status = std::process::Command::new(SENTRAIL)
+        .args(["run", "--config", "c.toml"])
+        .current_dir(scratch.path())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(count(&scratch.path().join("data"), "events"), 300);
+}

@@ -150,7 +150,8 @@ fn engine(cache_dir: Option<&Path>) -> wasmtime::Result<Engine> {
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     if let Some(dir) = cache_dir {
         let mut cache = CacheConfig::new();
-        cache.with_directory(dir);
+        // The cache takes nothing else, and a data directory may be relative.
+        cache.with_directory(std::path::absolute(dir)?);
         config.cache(Some(Cache::new(cache)?));
     }
     Engine::new(&config)
