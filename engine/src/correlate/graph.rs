@@ -28,7 +28,7 @@ pub struct EntityNode {
     /// The relations at the entity, by bucket, so that a walk looks only at the hours that matter to it.
     relations: Vec<(Micros, EdgeIndex)>,
     /// How many of them lead to an entity that a detection names: a walk need not go where there is none.
-    pub findings_beside: usize,
+    findings_beside: usize,
 }
 
 pub enum TimedEdge {
@@ -322,9 +322,7 @@ impl TenantGraph {
             let Some((nearest, _)) = found.first() else { continue };
             let beyond = self.found_from(many, few, HOPS_MAX - 1 - nearest, reach);
             if !beyond.is_empty() {
-                for (_, node) in found.iter().chain(&beyond) {
-                    dirty.extend(between(&self.graph[*node].detections, span.0, span.1).map(|(_, id)| id.clone()));
-                }
+                self.mark(found.iter().chain(&beyond), span, dirty);
             }
         }
     }
@@ -359,8 +357,18 @@ impl TenantGraph {
 
     /// Marks the detections within `span` on entities that a path through `start` can reach.
     fn mark_near(&self, start: NodeIndex, span: Span, window: Micros, dirty: &mut BTreeSet<Arc<str>>) {
-        for (_, node) in self.found_from(start, start, HOPS_MAX - 1, reach_of(span, window)) {
-            dirty.extend(between(&self.graph[node].detections, span.0, span.1).map(|(_, id)| id.clone()));
+        let found = self.found_from(start, start, HOPS_MAX - 1, reach_of(span, window));
+        self.mark(found.iter(), span, dirty);
+    }
+
+    fn mark<'a>(
+        &self,
+        found: impl Iterator<Item = &'a (usize, NodeIndex)>,
+        span: Span,
+        dirty: &mut BTreeSet<Arc<str>>,
+    ) {
+        for (_, node) in found {
+            dirty.extend(between(&self.graph[*node].detections, span.0, span.1).map(|(_, id)| id.clone()));
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Row {
     /// Columns of addresses and of what stands there when it is none.
     addresses: [(usize, usize); 2],
     unmapped: usize,
+    /// Columns of text that every event has.
+    required: Vec<usize>,
 }
 
 impl Row {
@@ -92,6 +94,13 @@ impl Row {
             addresses: ["src_endpoint", "dst_endpoint"]
                 .map(|end| (index(&format!("{end}_ip")), index(&format!("{end}_name")))),
             unmapped: index("unmapped"),
+            required: schema
+                .columns()
+                .iter()
+                .enumerate()
+                .filter(|(_, column)| column.required && column.kind == ColumnType::Utf8)
+                .map(|(index, _)| index)
+                .collect(),
         }
     }
 
@@ -105,11 +114,8 @@ impl Row {
 
     /// A column that every event has and this one lacks: what the mapping takes it from may be an object where a text belongs.
     pub fn lacks(&self) -> Option<&'static str> {
-        let columns = EventSchema::get().columns().iter().zip(&self.cells);
-        columns
-            .filter(|(column, cell)| column.required && column.kind == ColumnType::Utf8 && **cell == Cell::Null)
-            .map(|(column, _)| column.name.as_str())
-            .next()
+        let lacking = self.required.iter().find(|column| self.cells[**column] == Cell::Null);
+        lacking.map(|column| EventSchema::get().columns()[*column].name.as_str())
     }
 
     pub fn text<'a>(&'a self, cell: Cell, record: Record<'a>) -> Option<&'a str> {
