@@ -153,6 +153,56 @@ fn a_password_is_asked_for_when_one_is_set() {
     assert!(!log.contains("open sesame"));
 }
 
+#[test]
+fn what_a_statement_brings_down_is_not_the_engine() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let logs = scratch.path().join("logs");
+    write_logs(&logs, &simulated(5, 200));
+    let (port, http) = (free_port(), free_port());
+    let more = format!("[serve]\npostgres = \"127.0.0.1:{port}\"\nhttp = \"127.0.0.1:{http}\"");
+    // An hour: the rows are sent to the process, not read from the tables.
+    let config = followed(&scratch.path().join("data"), &logs, &plugins, &more).replacen(
+        "[plugins]",
+        "flush_interval = \"1h\"\n[plugins]",
+        1,
+    );
+    let mut engine = Engine(spawn_run(&config, &scratch.path().join("c.toml"), &[]));
+    let doubled: String = (1..40)
+        .map(|n| format!(", t{n} AS (SELECT x || x AS x FROM t{})", n - 1))
+        .collect();
+    runtime().block_on(async {
+        for (statement, ended) in [
+            // Ten gigabytes from one function, a terabyte from forty lines.
+            ("SELECT length(repeat(event_id, 1000000000)) FROM events".to_owned(), true),
+            (format!("WITH t0 AS (SELECT repeat('x', 100) AS x){doubled} SELECT length(x) FROM t39"), true),
+            // Deep: an answer or an error, and no more.
+            (format!("SELECT 1{}", "+1".repeat(20_000)), false),
+            (format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000)), false),
+        ] {
+            let deadline = Instant::now() + PATIENCE;
+            let mut client = connected(port, None).await;
+            // A server that was just started anew gets the rows in a moment.
+            while !matches!(client.query_one("SELECT count(*) FROM events", &[]).await, Ok(row) if row.get::<_, i64>(0) == 200) {
+                assert!(Instant::now() < deadline, "the events are not there before {statement:.60}");
+                client = connected(port, None).await;
+            }
+            let answer = client.simple_query(&statement).await;
+            assert!(answer.is_err() || !ended, "{statement:.60}");
+        }
+        let client = connected(port, None).await;
+        assert_eq!(client.query("SELECT 1", &[]).await.unwrap().len(), 1);
+    });
+    let health = http_get(http, "/healthz").unwrap();
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let metrics = http_get(http, "/metrics").unwrap();
+    let restarts = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("sentrail_sql_restarts_total "));
+    assert!(restarts.unwrap().parse::<u64>().unwrap() >= 2, "{metrics}");
+    assert!(engine.0.try_wait().unwrap().is_none());
+}
+
 /// Takes POSTs and hands on (headers, body).
 fn receiver(port: u16) -> mpsc::Receiver<(String, Vec<u8>)> {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();

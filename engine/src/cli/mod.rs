@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::config::ConfigError;
 use crate::detect::DetectError;
 use crate::normalize::MappingError;
+use crate::pipeline;
 use crate::source::SourceError;
 
 #[derive(Parser)]
@@ -67,6 +68,9 @@ enum Command {
     Formats(formats::Arguments),
     /// Show what the records of a file become: columns, findings, and what no column takes.
     Decode(decode::Arguments),
+    /// For the engine's own use: answers its PostgreSQL clients.
+    #[command(hide = true)]
+    ServeSql,
     /// Run everything on simulated traffic through an embedded Kafka broker.
     Demo(demo::Arguments),
 }
@@ -113,6 +117,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Plugin { command } => plugin::plugin(command),
         Command::Formats(arguments) => formats::formats(&arguments),
         Command::Decode(arguments) => decode::decode(&arguments),
+        Command::ServeSql => Ok(pipeline::serve_sql().await?),
         Command::Demo(arguments) => demo::demo(arguments).await,
     }
 }

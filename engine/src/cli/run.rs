@@ -29,7 +29,12 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
         () = super::interrupted() => {
             tracing::info!("stopping: draining and making the last epoch durable");
             let _ = stop.send(true);
-            join.await?
+            tokio::select! {
+                status = &mut join => status?,
+                () = super::interrupted() => anyhow::bail!(
+                    "interrupted again: ended without draining; a later run goes on where the last durable epoch ended"
+                ),
+            }
         }
     };
     super::out(&summary(&status, began.elapsed().as_secs_f64()))?;

@@ -1,11 +1,12 @@
 //! Rows that wait until the watermark passes them, so that a stateful plugin sees them in the order of (time, event id).
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, StringViewArray, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::error::ArrowError;
 
 use super::layout::{column, times};
 use crate::model::Micros;
+use crate::model::event::compact;
 
 /// Most that one plugin's waiting rows may hold, in bytes. At 500 bytes a row this is an hour of 35 events a second, and a
 /// full set of 15 stateful plugins stays under a gigabyte. Beyond it the older half is released early, and counted.
@@ -162,33 +163,4 @@ pub(super) fn order(batch: &RecordBatch) -> Vec<u32> {
         times[a].cmp(&times[b]).then_with(|| ids.value(a).cmp(ids.value(b)))
     });
     rows
-}
-
-/// The batch with its strings in buffers of their own.
-fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = batch
-        .columns()
-        .iter()
-        .map(|array| -> Result<ArrayRef, ArrowError> {
-            if let Some(text) = array.as_string_view_opt() {
-                return Ok(std::sync::Arc::new(text.gc()));
-            }
-            let Some(list) = array.as_list_opt::<i32>() else {
-                return Ok(array.clone());
-            };
-            let (arrow::datatypes::DataType::List(field), Some(items)) =
-                (list.data_type(), list.values().as_string_view_opt())
-            else {
-                return Ok(array.clone());
-            };
-            let items = std::sync::Arc::new(items.gc());
-            Ok(std::sync::Arc::new(arrow::array::ListArray::try_new(
-                field.clone(),
-                list.offsets().clone(),
-                items,
-                list.nulls().cloned(),
-            )?))
-        })
-        .collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
-    RecordBatch::try_new(batch.schema(), columns)
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use serde::Deserialize;
 
 use super::entity::EntityRole;
@@ -127,7 +128,7 @@ impl EventSchema {
 }
 
 /// Events in the event schema. Strings are views that may point into the block the events were decoded from; what outlives its
-/// epoch calls `compact` first.
+/// epoch calls [`compact`] first.
 #[derive(Clone, Debug)]
 pub struct EventBatch(RecordBatch);
 
@@ -174,4 +175,31 @@ impl EventBatch {
         let column = self.text(name);
         column.is_valid(row).then(|| column.value(row))
     }
+}
+
+/// The batch with its strings in buffers of their own.
+pub fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|array| -> Result<ArrayRef, ArrowError> {
+            if let Some(text) = array.as_string_view_opt() {
+                return Ok(Arc::new(text.gc()));
+            }
+            let Some(list) = array.as_list_opt::<i32>() else {
+                return Ok(array.clone());
+            };
+            let (DataType::List(field), Some(items)) = (list.data_type(), list.values().as_string_view_opt()) else {
+                return Ok(array.clone());
+            };
+            let items = Arc::new(items.gc());
+            Ok(Arc::new(ListArray::try_new(
+                field.clone(),
+                list.offsets().clone(),
+                items,
+                list.nulls().cloned(),
+            )?))
+        })
+        .collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
+    RecordBatch::try_new(batch.schema(), columns)
 }

@@ -109,7 +109,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         &|source| normalizer.wrappers(&source.name),
         progress.clone(),
     )?;
-    let serve = super::servers::start(&settings.serve, &views, &index).await?;
+    let serve = super::servers::start(&settings.serve, &dir, &views).await?;
     Ok(Engine::new(super::run::Parts {
         times: InputTimes::new(sources),
         committer: Committer::start(store),

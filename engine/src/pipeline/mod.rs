@@ -8,6 +8,7 @@ mod growth;
 mod report;
 mod run;
 mod servers;
+mod sql;
 mod watermark;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 pub use boot::incidents;
 pub use servers::search_function;
+pub use sql::{VERB as SERVE_SQL, serve_sql};
 
 use crate::config::{ConfigError, Settings};
 use crate::detect::{DetectError, PluginManifest, PluginProblem};

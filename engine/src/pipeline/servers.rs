@@ -1,29 +1,37 @@
 //! The servers of a run, and what they show of it.
 
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Float64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::PipelineError;
+use super::sql::{Login, SqlProcess, Start};
 use crate::config::ServeSettings;
-use crate::query::{self, SearchFn, postgres};
-use crate::search::{HITS_MAX, Index, Searcher};
+use crate::query::SearchFn;
+use crate::search::{HITS_MAX, Searcher};
 use crate::serve::{self, ServeError, ServeState, Server};
 use crate::store::Views;
+
+/// A port stays taken for a moment after an engine that was killed.
+const BIND_TRIES: u32 = 40;
+const BIND_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a run serves; ends with the run.
 pub struct Servers {
     pub state: Arc<ServeState>,
     stop: watch::Sender<bool>,
     http: Option<Server>,
-    postgres: Option<tokio::task::JoinHandle<()>>,
+    sql: Option<SqlProcess>,
 }
 
 /// Binds what is configured; a port that is taken is an error before anything is read.
-pub async fn start(settings: &ServeSettings, views: &Views, index: &Index) -> Result<Servers, PipelineError> {
+pub async fn start(settings: &ServeSettings, dir: &Path, views: &Views) -> Result<Servers, PipelineError> {
     let state = ServeState::new();
     let (stop, stopped) = watch::channel(false);
     let http = match settings.http {
@@ -34,42 +42,44 @@ pub async fn start(settings: &ServeSettings, views: &Views, index: &Index) -> Re
         }
         None => None,
     };
-    let postgres = match settings.postgres {
+    let sql = match settings.postgres {
         Some(address) => {
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|source| ServeError::Postgres { address, source })?;
-            let session = query::session(views.clone(), Some(search_function(index.searcher()))).await?;
-            let credentials = settings
-                .postgres_password
-                .clone()
-                .map(|password| postgres::Credentials {
-                    user: settings.postgres_user.clone(),
-                    password,
-                });
-            tracing::info!(%address, password = credentials.is_some(), "serving SQL to PostgreSQL clients");
-            Some(tokio::spawn(async move {
-                if let Err(error) = postgres::serve(listener, session, credentials).await {
-                    tracing::error!(%error, "the PostgreSQL server ended");
-                }
-            }))
+            let failed = |source| ServeError::Postgres { address, source };
+            let listener = bind(address).await.map_err(failed)?;
+            let login = settings.postgres_password.as_ref().map(|password| Login {
+                user: settings.postgres_user.clone(),
+                password: password.reveal().to_owned(),
+            });
+            let address = listener.local_addr().map_err(failed)?;
+            tracing::info!(%address, password = login.is_some(), "serving SQL to PostgreSQL clients");
+            let start = Start {
+                dir: dir.to_owned(),
+                login,
+            };
+            Some(SqlProcess::start(listener, start, views.clone(), state.clone()).map_err(failed)?)
         }
         None => None,
     };
-    Ok(Servers {
-        state,
-        stop,
-        http,
-        postgres,
-    })
+    Ok(Servers { state, stop, http, sql })
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut tries = 1;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tries < BIND_TRIES => tries += 1,
+            result => return result,
+        }
+        tokio::time::sleep(BIND_PAUSE).await;
+    }
 }
 
 impl Servers {
     /// Ends what is served, after everything else has ended: health can be asked for while a run drains.
     pub async fn end(self) {
         let _ = self.stop.send(true);
-        if let Some(postgres) = self.postgres {
-            postgres.abort();
+        if let Some(sql) = self.sql {
+            sql.end();
         }
         if let Some(http) = self.http {
             http.ended().await;

@@ -1,5 +1,7 @@
 //! The PostgreSQL protocol, so that psql and every driver can ask.
 
+mod limits;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,18 +32,29 @@ use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontend
 use datafusion_postgres::pgwire::tokio::process_socket;
 use datafusion_postgres::{DfSessionService, QueryHook};
 use futures::Sink;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config::Secret;
 
 use super::{DATABASE, QueryError, read_only};
+use limits::{Limited, STUCK_AFTER, Turns};
 
 /// Clients at a time: each may hold a query's memory and a view. One more is turned away at once.
 const CONNECTIONS_MAX: usize = 64;
 
 /// Pause after a connection could not be accepted (out of file handles, mostly), so that trying again does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A client that is gone without a word gives its place back after about this long.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How often is looked whether a statement keeps a thread.
+const WATCH_BEAT: Duration = Duration::from_secs(1);
+
+/// Exit status of a process that could not end a statement otherwise.
+const STUCK: i32 = 70;
 
 /// Who may ask. An empty user name lets any name in that knows the password.
 #[derive(Clone, Debug)]
@@ -50,7 +63,8 @@ pub struct Credentials {
     pub password: Secret,
 }
 
-/// Serves `session` until the future is dropped. With credentials, clients prove the password by SCRAM-SHA-256.
+/// Serves `session` until the future is dropped. With credentials, clients prove the password by SCRAM-SHA-256. A statement that keeps a
+/// thread for too long ends the whole process: nothing else ends it.
 pub async fn serve(
     listener: TcpListener,
     session: SessionContext,
@@ -65,14 +79,19 @@ pub async fn serve(
     ];
     let connections = Arc::new(ConnectionManager::new());
     let handlers = Arc::new(Handlers {
-        service: Arc::new(DfSessionService::new_with_hooks(Arc::new(session), hooks)),
+        service: Arc::new(Limited(Arc::new(DfSessionService::new_with_hooks(
+            Arc::new(session),
+            hooks,
+        )))),
         cancel: Arc::new(DefaultCancelHandler::new(connections.clone())),
         connections,
         credentials: credentials.map(Arc::new),
     });
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut clients = tokio::task::JoinSet::new();
-    loop {
+    let turns = Turns::default();
+    end_when_stuck(turns.clone());
+    for number in 0.. {
         let (socket, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -86,18 +105,37 @@ pub async fn serve(
             tracing::warn!(%address, limit = CONNECTIONS_MAX, "too many PostgreSQL clients: turning one away");
             continue;
         };
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        if let Err(error) = SockRef::from(&socket).set_tcp_keepalive(&keepalive) {
+            tracing::debug!(%address, %error, "a client that vanishes will not be noticed");
+        }
         let handlers = handlers.clone();
-        clients.spawn(async move {
+        clients.spawn(turns.watch(number, async move {
             if let Err(error) = process_socket(socket, None, handlers).await {
                 tracing::debug!(%address, %error, "a PostgreSQL client left");
             }
             drop(place);
-        });
+        }));
     }
+    Ok(())
+}
+
+/// On a thread of its own, for all others may be kept.
+fn end_when_stuck(turns: Turns) {
+    std::thread::spawn(move || {
+        while !turns.stuck(STUCK_AFTER) {
+            std::thread::sleep(WATCH_BEAT);
+        }
+        tracing::error!(
+            seconds = STUCK_AFTER.as_secs(),
+            "a statement keeps a thread and cannot be ended alone: ending the SQL server"
+        );
+        std::process::exit(STUCK);
+    });
 }
 
 struct Handlers {
-    service: Arc<DfSessionService>,
+    service: Arc<Limited>,
     cancel: Arc<DefaultCancelHandler>,
     connections: Arc<ConnectionManager>,
     credentials: Option<Arc<Credentials>>,
@@ -255,12 +293,31 @@ fn check_set(set: &Set) -> PgWireResult<Verdict> {
                 return Err(refused(&format!("`{name}` belongs to all clients")));
             }
             let one_value = matches!(values.as_slice(), [Expr::Value(_), ..]);
+            if name == "statement_timeout" {
+                check_timeout(values)?;
+            }
             let passed = CLIENT_SETTINGS.contains(&name.as_str()) && one_value;
             Ok(if passed { Verdict::PassOn } else { Verdict::Ignore })
         }
-        Set::SetTimeZone { local: false, .. } => Ok(Verdict::PassOn),
+        Set::SetRole { .. } | Set::SetSessionAuthorization(_) => Err(refused("there are no roles here")),
+        // Times are always shown in UTC, with their offset; a client that sets a zone of its own gets on with that.
         _ => Ok(Verdict::Ignore),
     }
+}
+
+/// A number of milliseconds, or one with a unit that the library knows.
+fn check_timeout(values: &[Expr]) -> PgWireResult<()> {
+    let [value] = values else { return Ok(()) };
+    let text = value.to_string();
+    let text = text.trim_matches(['\'', '"']);
+    let number = ["ms", "min", "s"].into_iter().find_map(|unit| text.strip_suffix(unit));
+    if number.unwrap_or(text).parse::<u32>().is_ok() {
+        return Ok(());
+    }
+    let message = format!("`{text}` is no statement_timeout: write milliseconds, or a number with ms, s or min");
+    // 22023 is invalid_parameter_value.
+    let error = ErrorInfo::new("ERROR".to_string(), "22023".to_string(), message);
+    Err(PgWireError::UserError(Box::new(error)))
 }
 
 fn refused(reason: &str) -> PgWireError {

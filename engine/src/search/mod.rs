@@ -167,10 +167,7 @@ impl Index {
         prepared.commit().map_err(failed(&self.dir, "commit"))?;
         self.changed = false;
         self.epoch = Some(epoch);
-        self.searcher
-            .reader
-            .reload()
-            .map_err(failed(&self.dir, "show a commit"))
+        self.searcher.reload()
     }
 
     /// The epoch that the last commit named; `None` when the index is new.
@@ -215,6 +212,11 @@ impl Searcher {
         let index = tantivy::Index::open_in_dir(dir).map_err(unreadable)?;
         document::register(&index);
         Searcher::over(index, dir)
+    }
+
+    /// Moves to the last commit, made by this process or another.
+    pub fn reload(&self) -> Result<()> {
+        self.reader.reload().map_err(failed(&self.dir, "show a commit"))
     }
 
     fn over(index: tantivy::Index, dir: &Path) -> Result<Searcher> {

@@ -141,6 +141,8 @@ pub struct Metrics {
     pub graph_edges: Gauge,
     pub graph_detections: Gauge,
     pub graph_incidents: Gauge,
+    /// Times that the SQL server had to be started anew.
+    pub sql_restarts: Counter,
 }
 
 impl Default for Metrics {
@@ -187,6 +189,7 @@ impl Metrics {
             graph_edges: Gauge::default(),
             graph_detections: Gauge::default(),
             graph_incidents: Gauge::default(),
+            sql_restarts: Counter::default(),
         };
         metrics.register();
         metrics
@@ -268,6 +271,11 @@ impl Metrics {
             registry.register(name, help, gauge.clone());
         }
         registry.register("tail_rows", "Rows not in a durable epoch yet", self.tail_rows.clone());
+        registry.register(
+            "sql_restarts",
+            "Times the SQL server ended and was started anew",
+            self.sql_restarts.clone(),
+        );
         registry.register("forward_delivered", "Alerts delivered", self.forward_delivered.clone());
         registry.register(
             "forward_retries",

@@ -49,6 +49,8 @@ pub enum ServeError {
     /// Retrying helps when another process leaves the port.
     #[error("[serve] postgres: cannot listen on {address}: {source}")]
     Postgres { address: SocketAddr, source: io::Error },
+    #[error("serving SQL to PostgreSQL clients: {source}")]
+    Sql { source: io::Error },
 }
 
 /// What the endpoints show: counters, and the pipeline's last report.

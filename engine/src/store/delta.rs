@@ -68,7 +68,7 @@ pub(super) async fn load_or_create(dir: &Path, table: Table) -> Result<DeltaTabl
     }
 }
 
-fn handle(dir: &Path, table: Table) -> Result<DeltaTable, StoreError> {
+pub(super) fn handle(dir: &Path, table: Table) -> Result<DeltaTable, StoreError> {
     let path = table_dir(dir, table);
     let located = ensure_table_uri(path.to_string_lossy()).and_then(DeltaTableBuilder::from_url);
     located
@@ -137,6 +137,14 @@ fn missing_columns(table: Table, delta: &DeltaTable) -> Result<Vec<StructField>,
         }),
         None => Ok(missing),
     }
+}
+
+/// Loads the table as it was at `version`, or goes on to it.
+pub(super) async fn go_to(table: Table, delta: &mut DeltaTable, version: u64) -> Result<(), StoreError> {
+    if delta.version() == Some(version) {
+        return Ok(());
+    }
+    delta.load_version(version).await.map_err(StoreError::delta(table))
 }
 
 /// The newest epoch that was applied to the log; 0 before the first.

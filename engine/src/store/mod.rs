@@ -17,6 +17,7 @@ mod disk;
 pub mod error;
 pub mod failpoint;
 mod manifest;
+mod mirror;
 mod parts;
 mod provider;
 pub mod rows;
@@ -40,6 +41,7 @@ use crate::model::Offsets;
 
 pub use error::StoreError;
 pub use failpoint::failpoint;
+pub use mirror::{ViewReceiver, ViewSender};
 pub use rows::{
     PluginHealth, detections_from_batches, detections_to_batch, incidents_from_batches, incidents_to_batches,
     plugin_health_to_batch, rejected_to_batch, relations_from_batches, relations_to_batch,

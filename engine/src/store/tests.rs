@@ -324,6 +324,49 @@ async fn rows_leave_the_tail_when_they_appear_on_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_view_is_the_same_in_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(dir.path()).await.unwrap();
+    let views = store.views();
+    let (mut sender, mut receiver) = (ViewSender::default(), ViewReceiver::new(dir.path()));
+    let mut sizes = Vec::new();
+    let [a, b, c] = ["a", "b", "c"].map(|name| events(&[name]));
+    for step in 0..6 {
+        match step {
+            0 => {}
+            1 => views.publish_tail(1, BTreeMap::from([(Table::Events, vec![a.clone()])])),
+            2 => views.publish_tail(1, BTreeMap::from([(Table::Events, vec![a.clone(), b.clone()])])),
+            3 => views.publish_tail(2, BTreeMap::from([(Table::Events, vec![c.clone()])])),
+            4 => {
+                let rows = events(&["a", "b"]);
+                store.commit(epoch(1, [(Table::Events, rows)])).await.unwrap();
+            }
+            _ => {
+                store.commit(epoch(2, [(Table::Events, c.clone())])).await.unwrap();
+            }
+        }
+        let mut message = Vec::new();
+        let view = views.current();
+        sender.send(&view, &mut message).unwrap();
+        sizes.push(message.len());
+        let received = receiver.read(&mut message.as_slice()).unwrap().unwrap();
+        let mirrored = receiver.view(received).await.unwrap();
+        assert_eq!(mirrored.epoch, view.epoch);
+        assert_eq!(ids(&mirrored).await, ids(&view).await, "step {step}");
+        for (table, held) in &view.tables {
+            assert_eq!(mirrored.tables[table].tail, held.tail, "step {step}");
+        }
+    }
+    assert_eq!(ids(&views.current()).await, ["a", "b", "c"]);
+    // Each row is sent once, and none when it is on disk.
+    assert!(
+        sizes[2] < sizes[1] * 5 / 4 && sizes[4] < sizes[1] / 2 && sizes[5] < sizes[1] / 2,
+        "{sizes:?}"
+    );
+    assert!(receiver.read(&mut [].as_slice()).unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_one_engine_writes_and_anybody_reads() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(

@@ -115,6 +115,11 @@ impl Views {
         });
     }
 
+    /// Shows `view` from now on; for views that follow another process's.
+    pub fn follow(&self, view: View) {
+        self.with(|published| published.view = Arc::new(view));
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Published) -> T) -> T {
         // Every change is a handful of assignments after which the picture is whole, so a panic elsewhere leaves it whole too.
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
