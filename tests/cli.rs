@@ -217,3 +217,178 @@ fn the_same_seed_gives_the_same_bytes() {
     };
     assert_eq!(run("a"), run("b"));
 }
+
+/// Runs it with an output that nobody reads.
+fn unread(arguments: &[&str], both: bool) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(SENTRAIL);
+    command.args(arguments).env("RUST_LOG", "debug");
+    if both {
+        command.stderr(writer.try_clone().unwrap());
+    } else {
+        command.stderr(std::process::Stdio::piped());
+    }
+    command.stdout(writer).spawn().unwrap().wait_with_output().unwrap()
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some(data) = ran(scratch.path()) else { return };
+    let (data, config) = (data.to_str().unwrap(), scratch.path().join("c.toml"));
+    let (config, out) = (config.to_str().unwrap(), scratch.path().join("out"));
+    let log = scratch.path().join("logs/litellm.ndjson");
+    for arguments in [
+        &["check", "--config", config][..],
+        &["run", "--config", config],
+        &["sql", "--data", data, "SELECT * FROM events"],
+        &["search", "--data", data, "a OR b"],
+        &["incident", "list", "--data", data],
+        &[
+            "simulate",
+            "--seed",
+            "1",
+            "--events",
+            "100",
+            "--out",
+            out.to_str().unwrap(),
+        ],
+        &["formats"],
+        &["decode", "--format", "litellm", log.to_str().unwrap()],
+        &["--help"],
+    ] {
+        let output = unread(arguments, false);
+        let error = text(&output.stderr);
+        assert!(!error.contains("panicked"), "{arguments:?}: {error}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
+        assert_eq!(unread(arguments, true).status.code(), Some(0), "{arguments:?}");
+    }
+    // What went wrong is still in the exit code.
+    for arguments in [
+        &["run", "--config", "none.toml"][..],
+        &["check", "--config", "none.toml"],
+    ] {
+        assert_eq!(unread(arguments, true).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn check_says_when_another_engine_holds_the_data_directory() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let (logs, data, path) = (
+        scratch.path().join("logs"),
+        scratch.path().join("data"),
+        scratch.path().join("c.toml"),
+    );
+    write_logs(&logs, &simulated(3, 60));
+    std::fs::write(&path, file_config(&data, &logs, &plugins, "")).unwrap();
+    let check = || {
+        let output = sentrail(&["check", "--config", path.to_str().unwrap()]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, told) = check();
+    assert!(code == Some(0) && told.contains("an engine will make it"), "{told}");
+    assert!(!data.exists(), "it only looks");
+    std::fs::create_dir(&data).unwrap();
+    let lock = std::fs::File::create(data.join("lock")).unwrap();
+    assert_eq!(check().0, Some(0));
+    lock.lock().unwrap();
+    let (code, told) = check();
+    assert_eq!(code, Some(2), "{told}");
+    assert!(
+        told.contains("FAIL  storage") && told.contains("another engine runs on"),
+        "{told}"
+    );
+}
+
+/// Damages an entry of a table's log in all ways; gives what two commands then say, each with its exit code.
+fn damaged(path: &Path, data: &Path, config: &Path) -> Vec<(String, Option<i32>, String)> {
+    let whole = std::fs::read(path).unwrap();
+    let mut said = Vec::new();
+    for (what, damaged) in [
+        ("cut", whole[..whole.len() / 2].to_vec()),
+        ("garbage", b"\x00\xff not JSON \n{".to_vec()),
+        ("emptied", Vec::new()),
+    ] {
+        for arguments in [
+            &[
+                "sql",
+                "--format",
+                "csv",
+                "--data",
+                data.to_str().unwrap(),
+                "SELECT count(*) AS n FROM events",
+            ][..],
+            &["run", "--config", config.to_str().unwrap()],
+        ] {
+            std::fs::write(path, &damaged).unwrap();
+            let mut command = Command::new(SENTRAIL);
+            command
+                .args(arguments)
+                .envs([("RUST_BACKTRACE", "1"), ("RUST_LOG", "off")]);
+            let output = command.output().unwrap();
+            let all = text(&output.stdout) + &text(&output.stderr);
+            said.push((format!("{what}, {}", arguments[0]), output.status.code(), all));
+        }
+    }
+    std::fs::write(path, &whole).unwrap();
+    said
+}
+
+#[test]
+fn a_damaged_log_of_a_table_is_made_again_or_named_in_one_line() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some(data) = ran(scratch.path()) else { return };
+    let config = scratch.path().join("c.toml");
+    // More epochs, so that an entry is neither the first nor the last.
+    let log = scratch.path().join("logs/litellm.ndjson");
+    for _ in 0..2 {
+        let mut file = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+        std::io::Write::write_all(&mut file, b"{}\n").unwrap();
+        run_to_end(&std::fs::read_to_string(&config).unwrap(), &config);
+    }
+    let entries = |table: &str| {
+        let log = std::fs::read_dir(data.join("tables").join(table).join("_delta_log")).unwrap();
+        let mut entries: Vec<_> = log.map(|entry| entry.unwrap().path()).collect();
+        entries.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        entries.sort();
+        entries
+    };
+    // The newest entry is made again: the manifests hold what was in it.
+    for table in ["events", "rejected"] {
+        let last = entries(table).pop().unwrap();
+        for (how, code, said) in damaged(&last, &data, &config) {
+            assert_eq!(code, Some(0), "{table}, {how}: {said}");
+            assert!(how.ends_with("run") || said == "n\n3000\n", "{table}, {how}: {said}");
+            assert_eq!(count(&data, "rejected"), 2, "{table}, {how}");
+        }
+    }
+    // Any other is named.
+    let rejected = entries("rejected");
+    for path in [&entries("events")[0], &rejected[0], &rejected[1]] {
+        for (how, code, said) in damaged(path, &data, &config) {
+            assert_eq!((code, said.lines().count()), (Some(1), 1), "{how}: {said}");
+            let (table, name) = (path.components().rev().nth(2).unwrap(), path.file_name().unwrap());
+            for part in [table.as_os_str(), name] {
+                assert!(said.contains(part.to_str().unwrap()), "{how}: {said}");
+            }
+            assert!(said.contains("backup"), "{how}: {said}");
+        }
+    }
+    // So is the newest when no manifest holds what was in it.
+    let last = entries("rejected").pop().unwrap();
+    for manifest in std::fs::read_dir(data.join("epochs")).unwrap() {
+        let path = manifest.unwrap().path();
+        if std::fs::read_to_string(&path).unwrap().contains("\"rejected\":[") {
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+    std::fs::write(&last, "").unwrap();
+    let output = sentrail(&["sql", "--data", data.to_str().unwrap(), "SELECT 1"]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("`rejected`") && error.contains("it is empty"), "{error}");
+    assert_eq!(std::fs::metadata(&last).unwrap().len(), 0, "it is as it was");
+}

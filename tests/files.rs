@@ -102,3 +102,74 @@ fn a_data_directory_may_be_relative() {
     assert!(status.success(), "{status}");
     assert_eq!(count(&scratch.path().join("data"), "events"), 300);
 }
+
+/// Runs over one file with such a source and gives the data directory.
+fn ran_over(scratch: &Path, name: &str, format: &str, text: &[u8]) -> Option<std::path::PathBuf> {
+    let plugins = plugins()?;
+    let (data, log) = (scratch.join(format!("{name}-data")), scratch.join(name));
+    std::fs::write(&log, text).unwrap();
+    let source = format!(
+        "[[source]]\nname = \"s\"\ntype = \"file\"\npath = \"{}\"\nformat = \"{format}\"\n",
+        log.display()
+    );
+    let config = format!(
+        "[storage]\nurl = \"{}\"\n[plugins]\ndir = \"{}\"\n{source}",
+        data.display(),
+        plugins.display(),
+    );
+    run_to_end(&config, &scratch.join(format!("{name}.toml")));
+    Some(data)
+}
+
+#[test]
+fn a_first_line_that_opens_a_bracket_costs_itself_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let lines = simulated(3, 300).remove("litellm").unwrap();
+    let firsts = [
+        "{\"x\": [",
+        "[",
+        "{\"Records\": [",
+        "{\"a\": {\"b\":",
+        "{\"a\": \"",
+        "[[[[",
+    ];
+    for (index, first) in firsts.iter().enumerate() {
+        let (name, text) = (format!("broken{index}"), format!("{first}\n{}\n", lines.join("\n")));
+        let Some(data) = ran_over(scratch.path(), &name, "litellm", text.as_bytes()) else {
+            return;
+        };
+        assert_eq!(count(&data, "events"), lines.len(), "{first}");
+        assert_eq!(count(&data, "rejected"), 1, "{first}");
+    }
+}
+
+#[test]
+fn a_database_log_may_have_statements_of_several_lines() {
+    let scratch = tempfile::tempdir().unwrap();
+    let row = |line: usize, statement: &str| {
+        format!(
+            "2026-02-01 10:00:{:02}.123 UTC,\"svc_rag\",\"vectors\",4711,\"192.0.2.7:51000\",69800000.1267,{line},\"SELECT\",\
+             2026-02-01 09:59:00 UTC,3/12,0,LOG,00000,\"AUDIT: SESSION,1,1,READ,SELECT,TABLE,public.embeddings,\"\"{statement}\"\",\
+             <not logged>\",,,,,,,,,\"rag\",\"client backend\",,0",
+            line % 60
+        )
+    };
+    let statements = [
+        "select 1",
+        "select id\nfrom embeddings\n\norder by v\nlimit 10",
+        "select '{\n[\n'",
+        "select 2",
+    ];
+    let log: Vec<String> = (0..40).map(|line| row(line, statements[line % 4])).collect();
+    let torn = &row(40, "select 3")[..70];
+    let text = format!("{}\n{torn}\n{}\n", log[..20].join("\n"), log[20..].join("\r\n"));
+    let Some(data) = ran_over(scratch.path(), "postgresql.csv", "pgaudit", text.as_bytes()) else {
+        return;
+    };
+    assert_eq!(count(&data, "events"), 40);
+    assert_eq!(count(&data, "rejected"), 1, "the torn one");
+    let kept = rows(&data, "SELECT DISTINCT api_request_data FROM events");
+    let mut expected = statements.map(|text| serde_json::json!({ "api_request_data": text }).to_string());
+    expected.sort();
+    assert_eq!(kept, expected);
+}

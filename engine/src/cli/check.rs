@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::{self, ForwardKind, SourceKind};
 use crate::detect::Detectors;
 use crate::normalize::Normalizer;
-use crate::{forward, source};
+use crate::{forward, source, store};
 
 /// The configuration names something that cannot be used as things stand.
 #[derive(Debug, thiserror::Error)]
@@ -20,13 +20,15 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
     )?;
     let mut unusable = 0;
     let mut tell = |what: String, result: Result<String, String>| match result {
-        Ok(found) => println!("ok    {what}: {found}"),
+        Ok(found) => outln!("ok    {what}: {found}"),
         Err(reason) => {
             unusable += 1;
-            println!("FAIL  {what}: {reason}");
+            outln!("FAIL  {what}: {reason}")
         }
     };
-    println!("storage {}", settings.storage.dir.display());
+    let dir = &settings.storage.dir;
+    let found = store::check(dir).map(str::to_owned).map_err(|error| error.to_string());
+    tell(format!("storage {}", dir.display()), found)?;
     for source in &settings.sources {
         let kind = match &source.kind {
             SourceKind::File { follow: false, .. } => "file, read to the end",
@@ -40,17 +42,17 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
             "source {} ({kind}, {}, up to {lateness} s late)",
             source.name, source.format
         );
-        tell(what, source::check(source).await.map_err(|error| error.to_string()));
+        tell(what, source::check(source).await.map_err(|error| error.to_string()))?;
     }
     let detectors = Detectors::load(&settings.plugins, None)?;
     for plugin in detectors.manifests() {
         tell(
             format!("plugin {}", plugin.id),
             Ok(format!("version {}, {} rules", plugin.version, plugin.rules.len())),
-        );
+        )?;
     }
     for problem in detectors.problems() {
-        tell("plugin".into(), Err(problem.to_string()));
+        tell("plugin".into(), Err(problem.to_string()))?;
     }
     for forward in &settings.forward {
         let target = match &forward.kind {
@@ -61,7 +63,7 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
         tell(
             format!("forward {}", forward.name),
             result.map(|()| target).map_err(|error| error.to_string()),
-        );
+        )?;
     }
     for (name, address) in [("http", settings.serve.http), ("postgres", settings.serve.postgres)] {
         if let Some(address) = address {
@@ -71,7 +73,7 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
                 bound.map(|_| address.to_string()).map_err(|error| {
                     format!("cannot listen on {address}: {error}; is an engine running there already?")
                 }),
-            );
+            )?;
         }
     }
     match unusable {

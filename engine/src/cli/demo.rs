@@ -1,6 +1,6 @@
 //! `sentrail demo`: a simulated company, one attack, a Kafka broker in this process, and everything else as in production.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,33 +47,33 @@ pub async fn demo(arguments: Arguments) -> anyhow::Result<()> {
     let settings = config::parse(&text, "demo.toml", &|_| None)?;
     let config_file = data.join("demo.toml");
     std::fs::write(&config_file, &text).with_context(|| format!("cannot write {}", config_file.display()))?;
-    println!(
+    outln!(
         "embedded Kafka broker on {}, configuration in {}",
         broker.brokers(),
         config_file.display()
-    );
+    )?;
 
     let began = Instant::now();
     let running = pipeline::start(settings).await?;
     for problem in running.problems() {
-        eprintln!("plugin file not used: {problem}");
+        super::complain(&format!("plugin file not used: {problem}"));
     }
-    println!(
+    outln!(
         "{} plugins loaded; consuming {} as group sentrail-demo",
         running.plugins().len(),
         FORMATS.join(", ")
-    );
+    )?;
     let consumed = Arc::new(AtomicU64::new(0));
     let producer = produce(broker.brokers().to_owned(), consumed.clone());
     let Some(status) = watch_progress(&running, producer, &consumed, began).await? else {
         running.join().await?;
         bail!("the run ended before everything was read");
     };
-    println!("\n{}", summary(&status, began.elapsed().as_secs_f64()));
+    outln!("\n{}", summary(&status, began.elapsed().as_secs_f64()))?;
     let shown = show(&running, &data).await?;
-    queries(&shown, &data, postgres, http, once);
+    queries(&shown, &data, postgres, http, once)?;
     if !once {
-        println!("serving until interrupted (ctrl-c)");
+        outln!("serving until interrupted (ctrl-c)")?;
         super::interrupted().await;
     }
     running.stop();
@@ -181,8 +181,7 @@ async fn watch_progress(
                 "{:>6} records  {:>4} detections  {open:>3} open incidents",
                 now.records, now.detections
             );
-            print!("{}{line}{}", if live { "\r" } else { "" }, if live { "" } else { "\n" });
-            std::io::stdout().flush().context("standard output")?;
+            super::out(&if live { format!("\r{line}") } else { format!("{line}\n") })?;
         }
         if produced.is_some_and(|produced| now.records >= produced) && now.caught_up {
             return Ok(Some(now));
@@ -205,14 +204,14 @@ async fn show(running: &Running, data: &Path) -> anyhow::Result<Vec<Incident>> {
     match incidents.split_first() {
         None => bail!("the simulated attack gave no incident; look into {}", data.display()),
         Some((worst, others)) => {
-            println!("{}", story(worst));
+            outln!("{}", story(worst))?;
             for other in others {
-                println!(
+                outln!(
                     "also: {}  {}  {}",
                     other.incident_id,
                     other.severity,
                     harmless(&other.title)
-                );
+                )?;
             }
         }
     }
@@ -220,31 +219,37 @@ async fn show(running: &Running, data: &Path) -> anyhow::Result<Vec<Incident>> {
     Ok(incidents)
 }
 
-fn queries(incidents: &[Incident], data: &Path, postgres: SocketAddr, http: SocketAddr, once: bool) {
-    let Some(worst) = incidents.first() else { return };
+fn queries(
+    incidents: &[Incident],
+    data: &Path,
+    postgres: SocketAddr,
+    http: SocketAddr,
+    once: bool,
+) -> anyhow::Result<()> {
+    let Some(worst) = incidents.first() else { return Ok(()) };
     let (data, id) = (data.display(), &worst.incident_id);
     let sentrail = std::env::args().next().unwrap_or_else(|| "sentrail".into());
-    println!("ask further:");
-    println!(
+    outln!("ask further:")?;
+    outln!(
         "  {sentrail} sql --data {data} \"SELECT step, time, action, from_entity, to_entity, technique FROM incident_path \
               WHERE incident_id = '{id}' ORDER BY step\""
-    );
+    )?;
     let address = worst
         .entities
         .iter()
         .find_map(|entity| entity.strip_prefix("address:"))
         .unwrap_or("key");
-    println!("  {sentrail} search --data {data} \"{address}\"");
-    println!("  {sentrail} incident show {} --data {data}", &id[..8]);
-    println!("  {sentrail} incident show {} --data {data} --format dot", &id[..8]);
+    outln!("  {sentrail} search --data {data} \"{address}\"")?;
+    outln!("  {sentrail} incident show {} --data {data}", &id[..8])?;
+    outln!("  {sentrail} incident show {} --data {data} --format dot", &id[..8])?;
     let when = if once {
         "   # while it serves: without --once"
     } else {
         ""
     };
-    println!(
+    outln!(
         "  psql -h 127.0.0.1 -p {} -U sentrail -d sentrail -c \"SELECT incident_id, severity, title FROM incidents\"{when}",
         postgres.port()
-    );
-    println!("  curl http://{http}/healthz{when}");
+    )?;
+    outln!("  curl http://{http}/healthz{when}")
 }

@@ -2,6 +2,11 @@
 //!
 //! Exit codes: 0 done, 1 a failure at run time, 2 a mistake in the arguments or the configuration.
 
+/// `println!` for results; that whoever reads them has enough is no failure.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::cli::out(&(format!($($text)*) + "\n")) };
+}
+
 mod check;
 mod decode;
 mod demo;
@@ -87,7 +92,7 @@ pub fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("sentrail: cannot start the async runtime: {error}");
+            complain(&format!("cannot start the async runtime: {error}"));
             return ExitCode::from(1);
         }
     };
@@ -97,7 +102,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sentrail: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::from(if is_configuration(&error) { 2 } else { 1 })
         }
     }
@@ -153,6 +158,8 @@ fn log() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // They would go where the line could not be written, and end the engine when nobody reads that.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -167,10 +174,17 @@ struct DataDirectory {
 /// Writes to standard output; that whoever reads it has enough is no failure.
 fn out(text: &str) -> anyhow::Result<()> {
     use std::io::{ErrorKind, Write};
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
+}
+
+/// Says on standard error what went wrong. The exit code says so too, to whoever does not read it.
+fn complain(message: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "sentrail: {message}");
 }
 
 /// What became of an interrupted or terminated process's wish to end.

@@ -44,15 +44,15 @@ pub fn simulate(arguments: Arguments) -> anyhow::Result<()> {
     }
     for (format, (mut file, count)) in files {
         file.flush().context("cannot write a log file")?;
-        println!(
+        outln!(
             "{:>9} records  {}",
             count,
             out.join(format!("{format}.ndjson")).display()
-        );
+        )?;
     }
     let path = out.join("truth.json");
     let text = serde_json::to_string_pretty(&truth).context("the truth cannot be written as JSON")?;
     std::fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    println!("what the attack was: {}", path.display());
+    outln!("what the attack was: {}", path.display())?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The configuration: TOML text → wire structs → validated `Settings`. Pure but for the file itself and the environment
 //! variables that hold secrets: nothing is connected here.
 
+mod document;
 mod settings;
 mod source;
 mod target;
@@ -10,6 +11,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
+use document::Document;
 pub use settings::*;
 pub use target::WebhookUrl;
 
@@ -27,13 +29,13 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
 
 /// Validates configuration text; `file` names it in errors, `env` looks up the variables that hold secrets.
 pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
-    let wire: wire::Config = toml::from_str(text).map_err(|error| {
-        let place = error.span().map(|span| place(text, span.start)).unwrap_or_default();
-        let message = error.message().trim().replace('\n', "; ");
-        ConfigError(format!("{file}:{place} {message}"))
-    })?;
-    wire.validate(env)
-        .map_err(|message| ConfigError(format!("{file}: {message}")))
+    let document = Document::parse(text, file)?;
+    let config: wire::Config = document.read()?;
+    let sources = document.entries("source", source::TYPES)?;
+    let forward = document.entries("forward", wire::FORWARD_TYPES)?;
+    config
+        .validate(sources, forward, env)
+        .map_err(|fault| document.fault(&fault))
 }
 
 /// A mapping file: the place that errors name, and its text.
@@ -63,13 +65,4 @@ pub fn read_formats(dir: Option<&Path>) -> Result<Vec<MappingText>, ConfigError>
         Ok(MappingText { file, text })
     };
     paths.into_iter().map(read).collect()
-}
-
-/// `line:column:` and the line itself, for an error at byte `start`.
-fn place(text: &str, start: usize) -> String {
-    let before = text.get(..start).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = before.matches('\n').count() + 1;
-    let content = text[line_start..].lines().next().unwrap_or("").trim();
-    format!("{line}:{}: `{content}`:", start.saturating_sub(line_start) + 1)
 }

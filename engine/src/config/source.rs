@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::document::{Fault, Place, Types};
 use super::settings::*;
-use super::wire::{Env, Span, secret};
+use super::wire::{Env, Pause, Span, secret};
 
 /// Longer than a broker's usual pauses, short enough that a quiet topic does not hold stateful detectors back for long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,51 +18,72 @@ const SPOOL_MB: u64 = 1024;
 const SPOOL_MB_MIN: u64 = 64;
 const TENANT_DEFAULT: &str = "default";
 
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Source {
-    File {
-        name: String,
-        path: String,
-        format: String,
-        tenant: Option<String>,
-        lateness: Option<Span>,
-        #[serde(default)]
-        follow: bool,
-    },
-    Kafka {
-        name: String,
-        brokers: Texts,
-        topics: Vec<String>,
-        group: Option<String>,
-        format: String,
-        tenant: Option<String>,
-        lateness: Option<Span>,
-        idle_timeout: Option<Span>,
-        start: Option<String>,
-        #[serde(default)]
-        properties: BTreeMap<String, String>,
-    },
-    Http {
-        name: String,
-        listen: SocketAddr,
-        token_env: Option<Texts>,
-        format: String,
-        tenant: Option<String>,
-        lateness: Option<Span>,
-        idle_timeout: Option<Span>,
-        spool_mb: Option<u64>,
-    },
-    Syslog {
-        name: String,
-        tcp: Option<SocketAddr>,
-        udp: Option<SocketAddr>,
-        format: String,
-        tenant: Option<String>,
-        lateness: Option<Span>,
-        idle_timeout: Option<Span>,
-        spool_mb: Option<u64>,
-    },
+    File(File),
+    Kafka(Kafka),
+    Http(Http),
+    Syslog(Syslog),
+}
+
+pub(super) const TYPES: Types<Source> = &[
+    ("file", |entry| File::deserialize(entry).map(Source::File)),
+    ("kafka", |entry| Kafka::deserialize(entry).map(Source::Kafka)),
+    ("http", |entry| Http::deserialize(entry).map(Source::Http)),
+    ("syslog", |entry| Syslog::deserialize(entry).map(Source::Syslog)),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    name: String,
+    path: String,
+    format: String,
+    tenant: Option<String>,
+    lateness: Option<Span>,
+    #[serde(default)]
+    follow: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kafka {
+    name: String,
+    brokers: Texts,
+    topics: Texts,
+    group: Option<String>,
+    format: String,
+    tenant: Option<String>,
+    lateness: Option<Span>,
+    idle_timeout: Option<Pause>,
+    start: Option<String>,
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    name: String,
+    listen: SocketAddr,
+    token_env: Option<Texts>,
+    format: String,
+    tenant: Option<String>,
+    lateness: Option<Span>,
+    idle_timeout: Option<Pause>,
+    spool_mb: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Syslog {
+    name: String,
+    tcp: Option<SocketAddr>,
+    udp: Option<SocketAddr>,
+    format: String,
+    tenant: Option<String>,
+    lateness: Option<Span>,
+    idle_timeout: Option<Pause>,
+    spool_mb: Option<u64>,
 }
 
 /// One text, or a list of them.
@@ -82,101 +104,86 @@ impl Texts {
 }
 
 impl Source {
-    pub(super) fn validate(self, env: Env) -> Result<SourceSettings, String> {
+    pub(super) fn validate(self, place: Place, env: Env) -> Result<SourceSettings, Fault> {
         match self {
-            Source::File {
-                name,
-                path,
-                format,
-                tenant,
-                lateness,
-                follow,
-            } => {
-                let kind = SourceKind::File { glob: path, follow };
-                Ok(settings(name, format, tenant, lateness, kind))
+            Source::File(file) => {
+                let kind = SourceKind::File {
+                    glob: file.path,
+                    follow: file.follow,
+                };
+                Ok(settings(file.name, file.format, file.tenant, file.lateness, kind))
             }
-            Source::Kafka {
-                name,
-                brokers,
-                topics,
-                group,
-                format,
-                tenant,
-                lateness,
-                idle_timeout,
-                start,
-                properties,
-            } => {
-                let brokers = brokers.into_vec().join(",");
-                if brokers.is_empty() || topics.is_empty() {
-                    return Err(format!(
-                        "[[source]] name = \"{name}\": a kafka source needs at least one of `brokers` and one of `topics`"
-                    ));
+            Source::Kafka(kafka) => {
+                let brokers = kafka.brokers.into_vec().join(",");
+                let topics = kafka.topics.into_vec();
+                for (key, is_empty) in [
+                    ("brokers", brokers.is_empty()),
+                    ("topics", topics.is_empty() || topics.iter().any(String::is_empty)),
+                ] {
+                    if is_empty {
+                        return Err(Fault::new(
+                            place,
+                            key,
+                            format!("`{key}` is empty; at least one is needed"),
+                        ));
+                    }
                 }
                 let kind = SourceKind::Kafka(KafkaSettings {
                     brokers,
                     topics,
-                    group: group.unwrap_or_else(|| "sentrail".into()),
-                    start: kafka_start(&name, start.as_deref())?,
-                    idle_timeout: idle_timeout.map_or(IDLE_TIMEOUT, |span| span.0),
-                    properties: kafka_properties(env, &name, properties)?,
+                    group: kafka.group.unwrap_or_else(|| "sentrail".into()),
+                    start: kafka_start(place, kafka.start.as_deref())?,
+                    idle_timeout: idle_timeout(kafka.idle_timeout),
+                    properties: kafka_properties(env, place, kafka.properties)?,
                 });
-                Ok(settings(name, format, tenant, lateness, kind))
+                Ok(settings(kafka.name, kafka.format, kafka.tenant, kafka.lateness, kind))
             }
-            Source::Http {
-                name,
-                listen,
-                token_env,
-                format,
-                tenant,
-                lateness,
-                idle_timeout,
-                spool_mb,
-            } => {
-                let variables = token_env.map_or_else(Vec::new, Texts::into_vec);
-                let key = format!("[[source]] name = \"{name}\": token_env");
+            Source::Http(http) => {
+                let listen = http.listen;
+                let variables = http.token_env.map_or_else(Vec::new, Texts::into_vec);
                 let tokens = variables
                     .into_iter()
-                    .filter_map(|variable| secret(env, &key, Some(variable)).transpose())
-                    .collect::<Result<Vec<Secret>, String>>()?;
+                    .filter_map(|variable| secret(env, place, "token_env", Some(variable)).transpose())
+                    .collect::<Result<Vec<Secret>, Fault>>()?;
                 if tokens.is_empty() && !listen.ip().is_loopback() {
-                    return Err(format!(
-                        "[[source]] name = \"{name}\": listen = \"{listen}\" listens beyond loopback: set token_env to the name \
-                         of an environment variable that holds a token, or listen on 127.0.0.1"
-                    ));
+                    let message = format!(
+                        "listen = \"{listen}\" listens beyond loopback: set token_env to the name of an environment variable \
+                         that holds a token, or listen on 127.0.0.1"
+                    );
+                    return Err(Fault::new(place, "listen", message));
                 }
                 let kind = SourceKind::Http(HttpSettings {
                     listen,
                     tokens,
-                    spool: spool(&name, idle_timeout, spool_mb)?,
+                    spool: spool(place, http.idle_timeout, http.spool_mb)?,
                 });
-                Ok(settings(name, format, tenant, lateness, kind))
+                Ok(settings(http.name, http.format, http.tenant, http.lateness, kind))
             }
-            Source::Syslog {
-                name,
-                tcp,
-                udp,
-                format,
-                tenant,
-                lateness,
-                idle_timeout,
-                spool_mb,
-            } => {
+            Source::Syslog(syslog) => {
+                let Syslog { tcp, udp, .. } = syslog;
                 if tcp.is_none() && udp.is_none() {
-                    return Err(format!(
-                        "[[source]] name = \"{name}\": a syslog source needs `tcp`, `udp` or both: an address to listen on, such \
-                         as \"127.0.0.1:5514\""
-                    ));
+                    let message = "a syslog source needs `tcp`, `udp` or both: an address to listen on, such as \"127.0.0.1:5514\"";
+                    return Err(Fault::new(place, "tcp", message));
                 }
                 let kind = SourceKind::Syslog(SyslogSettings {
                     tcp,
                     udp,
-                    spool: spool(&name, idle_timeout, spool_mb)?,
+                    spool: spool(place, syslog.idle_timeout, syslog.spool_mb)?,
                 });
-                Ok(settings(name, format, tenant, lateness, kind))
+                Ok(settings(
+                    syslog.name,
+                    syslog.format,
+                    syslog.tenant,
+                    syslog.lateness,
+                    kind,
+                ))
             }
         }
     }
+}
+
+fn idle_timeout(written: Option<Pause>) -> Duration {
+    written.map_or(IDLE_TIMEOUT, |pause| pause.0)
 }
 
 fn settings(
@@ -208,35 +215,37 @@ const KAFKA_SECRETS: [&str; 6] = [
 /// A key that ends in `_env`, as none of librdkafka's does, names the environment variable that holds the value.
 fn kafka_properties(
     env: Env,
-    name: &str,
+    place: Place,
     written: BTreeMap<String, String>,
-) -> Result<BTreeMap<String, Secret>, String> {
+) -> Result<BTreeMap<String, Secret>, Fault> {
+    let fault = |message: String| Fault::new(place, "properties", format!("properties: {message}"));
     let mut properties = BTreeMap::new();
     for (key, value) in written {
-        let place = format!("[[source]] name = \"{name}\": properties");
         let (key, value) = match key.strip_suffix("_env") {
-            Some(plain) => (
-                plain.to_owned(),
-                secret(env, &format!("{place}: \"{key}\""), Some(value))?,
-            ),
+            Some(plain) => match env(&value).filter(|secret| !secret.is_empty()) {
+                Some(secret) => (plain.to_owned(), secret),
+                None => {
+                    return Err(fault(format!(
+                        "\"{key}\" = \"{value}\": that environment variable is not set or empty"
+                    )));
+                }
+            },
             None if KAFKA_SECRETS.contains(&key.as_str()) => {
-                return Err(format!(
-                    "{place}: \"{key}\" is a secret, which does not belong in a file: set \"{key}_env\" to the name of an \
-                     environment variable that holds it"
-                ));
+                return Err(fault(format!(
+                    "\"{key}\" is a secret, which does not belong in a file: set \"{key}_env\" to the name of an environment \
+                     variable that holds it"
+                )));
             }
-            None => (key, Some(Secret::new(value))),
+            None => (key, value),
         };
-        if let Some(value) = value
-            && properties.insert(key.clone(), value).is_some()
-        {
-            return Err(format!("{place}: \"{key}\" and \"{key}_env\" cannot both be set"));
+        if properties.insert(key.clone(), Secret::new(value)).is_some() {
+            return Err(fault(format!("\"{key}\" and \"{key}_env\" cannot both be set")));
         }
     }
     Ok(properties)
 }
 
-fn kafka_start(name: &str, start: Option<&str>) -> Result<KafkaStart, String> {
+fn kafka_start(place: Place, start: Option<&str>) -> Result<KafkaStart, Fault> {
     match start {
         None => Ok(KafkaStart::default()),
         Some("earliest") => Ok(KafkaStart::Earliest),
@@ -244,21 +253,23 @@ fn kafka_start(name: &str, start: Option<&str>) -> Result<KafkaStart, String> {
         Some("committed") => Ok(KafkaStart::Committed),
         Some(time) => match chrono::DateTime::parse_from_rfc3339(time) {
             Ok(time) => Ok(KafkaStart::Time(time.timestamp_micros())),
-            Err(_) => Err(format!(
-                "[[source]] name = \"{name}\": start = \"{time}\": valid are \"earliest\", \"latest\", \"committed\" and a time such as \
-                 \"2026-01-02T03:04:05Z\""
-            )),
+            Err(_) => {
+                let message = format!(
+                    "start = \"{time}\": valid are \"earliest\", \"latest\", \"committed\" and a time such as \
+                     \"2026-01-02T03:04:05Z\""
+                );
+                Err(Fault::new(place, "start", message))
+            }
         },
     }
 }
 
-fn spool(name: &str, idle_timeout: Option<Span>, spool_mb: Option<u64>) -> Result<SpoolSettings, String> {
+fn spool(place: Place, idle: Option<Pause>, spool_mb: Option<u64>) -> Result<SpoolSettings, Fault> {
     let mb = spool_mb.unwrap_or(SPOOL_MB);
     let bytes_max = mb.checked_mul(1 << 20).filter(|_| mb >= SPOOL_MB_MIN);
+    let message = || format!("spool_mb = {mb}: valid are {SPOOL_MB_MIN} MiB and more");
     Ok(SpoolSettings {
-        bytes_max: bytes_max.ok_or_else(|| {
-            format!("[[source]] name = \"{name}\": spool_mb = {mb}: valid are {SPOOL_MB_MIN} MiB and more")
-        })?,
-        idle_timeout: idle_timeout.map_or(IDLE_TIMEOUT, |span| span.0),
+        bytes_max: bytes_max.ok_or_else(|| Fault::new(place, "spool_mb", message()))?,
+        idle_timeout: idle_timeout(idle),
     })
 }

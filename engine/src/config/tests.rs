@@ -115,6 +115,135 @@ fn mistakes_are_named_in_one_line() {
 }
 
 #[test]
+fn mistakes_are_told_with_their_own_line_and_key() {
+    let gateway = "[[source]] name = \"gateway\": ";
+    refused(
+        "lateness = \"90s\"",
+        "lateness = \"soon\"",
+        &[
+            "c.toml:15:12: `lateness = \"soon\"`: ",
+            gateway,
+            "lateness: `soon` is no length",
+        ],
+    );
+    refused(
+        "format = \"litellm\"\n",
+        "",
+        &[
+            "c.toml:9:1: `[[source]]`: ",
+            "name = \"gateway\": missing field `format`",
+        ],
+    );
+    refused(
+        "topics = [\"llm\"]",
+        "topics = 7",
+        &["c.toml:13:10: ", gateway, "topics: ", "a text, or a list of texts"],
+    );
+    refused(
+        "topics = [\"llm\"]",
+        "topics = []",
+        &["c.toml:13:10: ", gateway, "`topics` is empty"],
+    );
+    refused(
+        "topics = ",
+        "topic = ",
+        &["c.toml:13:1: ", gateway, "topic: unknown field", "`topics`"],
+    );
+    refused(
+        "type = \"kafka\"",
+        "type = \"kafak\"",
+        &["c.toml:11:8: ", gateway, "\"kafak\"", "\"kafka\""],
+    );
+    refused(
+        "type = \"kafka\"\n",
+        "",
+        &["c.toml:9:1: ", gateway, "`type` is missing", "\"kafka\""],
+    );
+    refused(
+        "name = \"gateway\"\n",
+        "",
+        &["c.toml:9:1: ", "[[source]] number 2: missing field `name`"],
+    );
+    refused(
+        "name = \"gateway\"",
+        "name = \"cloudtrail\"",
+        &["c.toml:10:8: ", "twice"],
+    );
+    refused(
+        "name = \"hosts\"",
+        "name = \"a b\"",
+        &["c.toml:23:8: ", "[[source]] name = \"a b\": valid are"],
+    );
+    refused(
+        "spool_mb = 64",
+        "spool_mb = 5",
+        &["c.toml:27:12: ", "[[source]] name = \"hosts\": spool_mb = 5: "],
+    );
+    refused(
+        "[\"HOOK\"]",
+        "\"NOPE\"",
+        &["c.toml:20:13: ", "[[source]] name = \"otel\": token_env"],
+    );
+    refused(
+        "threshold = 3",
+        "threshold = 3\n[plugins.x]",
+        &["c.toml:32:", "[plugins] x: unknown field"],
+    );
+    refused(
+        "dir = \"target/plugins\"",
+        "call_time = 3",
+        &["c.toml:29:13: ", "[plugins] call_time: "],
+    );
+    refused(
+        "http = \"127.0.0.1:7400\"",
+        "http = \"here\"",
+        &["c.toml:33:8: ", "[serve] http: "],
+    );
+    refused(
+        "http://127.0.0.1:9000/hook",
+        "http://",
+        &["c.toml:38:7: ", "[[forward]] name = \"soar\": url: "],
+    );
+    refused(
+        "[storage]\nurl = \"data\"",
+        "storage = 1",
+        &["c.toml:2:11: ", "storage: invalid type"],
+    );
+    refused(
+        "[[forward]]",
+        "[forward]",
+        &["c.toml:35:1: ", "[forward]: invalid type"],
+    );
+    refused("[storage]", "[storage", &["c.toml:2:9: "]);
+}
+
+#[test]
+fn no_length_of_time_but_lateness_may_be_nothing() {
+    let zeros = ["lateness = \"90s\"", "lateness = \"0s\""];
+    let settings = check(&EXAMPLE.replace(zeros[0], zeros[1])).expect("valid");
+    assert_eq!(settings.sources[1].lateness, Some(0));
+    for (from, key, value) in [
+        ("lateness = \"90s\"", "idle_timeout", "\"0s\""),
+        ("spool_mb = 64", "idle_timeout", "\"0ms\""),
+        ("dir = \"target/plugins\"", "call_time", "\"0s\""),
+        ("dir = \"target/plugins\"", "memory_mb", "0"),
+        ("url = \"data\"", "url = \"data\"\nflush_interval", "\"0d\""),
+        ("url = \"data\"", "url = \"data\"\nflush_bytes", "0"),
+        ("[serve]", "[correlate]\nwindow", "\"0s\"\n[serve]"),
+        ("[serve]", "[correlate]\nwindow", "\"999ms\"\n[serve]"),
+    ] {
+        let name = key.lines().last().expect("a key");
+        refused(from, &format!("{key} = {value}"), &["c.toml:", name]);
+    }
+}
+
+#[test]
+fn one_topic_need_not_be_a_list() {
+    let settings = check(&EXAMPLE.replace("[\"llm\"]", "\"llm\"")).expect("valid");
+    assert!(matches!(&settings.sources[1].kind, SourceKind::Kafka(kafka) if kafka.topics == ["llm"]));
+}
+
+#[test]
 fn kafka_takes_secrets_from_the_environment_alone() {
     let (third, _) = EXAMPLE
         .match_indices("[[source]]")

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
+use super::document::{Fault, Place, Types};
 use super::settings::*;
 use super::source::Source;
 use super::target::{WebhookUrl, syslog_address};
-use crate::model::{Severity, time};
+use crate::model::Severity;
 
 /// An epoch is small enough that little is read again after a crash and large enough that tables have few files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
@@ -27,24 +30,25 @@ pub struct Config {
     storage: Storage,
     #[serde(default)]
     formats: Formats,
-    #[serde(default)]
-    source: Vec<Source>,
+    /// Read by [`super::document::Document::entries`].
+    #[serde(default, rename = "source")]
+    _source: Vec<IgnoredAny>,
     #[serde(default)]
     plugins: Plugins,
     #[serde(default)]
     correlate: Correlate,
     #[serde(default)]
     serve: Serve,
-    #[serde(default)]
-    forward: Vec<Forward>,
+    #[serde(default, rename = "forward")]
+    _forward: Vec<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Storage {
     url: String,
-    flush_interval: Option<Span>,
-    flush_bytes: Option<usize>,
+    flush_interval: Option<Pause>,
+    flush_bytes: Option<NonZeroUsize>,
 }
 
 #[derive(Deserialize, Default)]
@@ -57,8 +61,8 @@ struct Formats {
 #[serde(deny_unknown_fields)]
 struct Plugins {
     dir: Option<String>,
-    memory_mb: Option<usize>,
-    call_time: Option<Span>,
+    memory_mb: Option<NonZeroUsize>,
+    call_time: Option<Pause>,
     #[serde(default)]
     config: BTreeMap<String, serde_json::Value>,
 }
@@ -66,7 +70,7 @@ struct Plugins {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Correlate {
-    window: Option<Span>,
+    window: Option<Pause>,
     single_severity: Option<Severity>,
 }
 
@@ -79,18 +83,29 @@ struct Serve {
     postgres_password_env: Option<String>,
 }
 
+pub(super) enum Forward {
+    Webhook(Webhook),
+    Syslog(Syslog),
+}
+
+pub(super) const FORWARD_TYPES: Types<Forward> = &[
+    ("webhook", |entry| Webhook::deserialize(entry).map(Forward::Webhook)),
+    ("syslog", |entry| Syslog::deserialize(entry).map(Forward::Syslog)),
+];
+
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-enum Forward {
-    Webhook {
-        name: String,
-        url: String,
-        secret_env: Option<String>,
-    },
-    Syslog {
-        name: String,
-        address: String,
-    },
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    name: String,
+    url: String,
+    secret_env: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Syslog {
+    name: String,
+    address: String,
 }
 
 /// A length of time such as `250ms`, `10s`, `15m`, `6h`.
@@ -124,6 +139,21 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// One that is not nothing: waiting no time, or giving no time, would be another thing than a short one.
+#[derive(Clone, Copy)]
+pub(super) struct Pause(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Pause {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Pause, D::Error> {
+        match Span::deserialize(deserializer)? {
+            Span(Duration::ZERO) => Err(serde::de::Error::custom(
+                "0 makes no sense here; valid is a length of time such as \"10s\"",
+            )),
+            Span(span) => Ok(Pause(span)),
+        }
+    }
+}
+
 impl Span {
     pub(super) fn micros(self) -> i64 {
         self.0.as_micros() as i64
@@ -133,20 +163,21 @@ impl Span {
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
-    pub fn validate(self, env: Env) -> Result<Settings, String> {
-        if self.source.is_empty() {
-            return Err("no [[source]] is configured; at least one of type \"file\", \"kafka\", \"http\" or \"syslog\" is needed".into());
+    pub(super) fn validate(self, sources: Vec<Source>, forward: Vec<Forward>, env: Env) -> Result<Settings, Fault> {
+        if sources.is_empty() {
+            let message = "no [[source]] is configured; at least one of type \"file\", \"kafka\", \"http\" or \"syslog\" is needed";
+            return Err(Fault::new(Place::Whole, "source", message));
         }
-        let sources = self
-            .source
+        let sources = sources
             .into_iter()
-            .map(|source| source.validate(env))
+            .enumerate()
+            .map(|(index, source)| source.validate(Place::Entry("source", index), env))
             .collect::<Result<Vec<_>, _>>()?;
         unique("source", sources.iter().map(|source| source.name.as_str()))?;
-        let forward = self
-            .forward
+        let forward = forward
             .into_iter()
-            .map(|forward| forward.validate(env))
+            .enumerate()
+            .map(|(index, forward)| forward.validate(Place::Entry("forward", index), env))
             .collect::<Result<Vec<_>, _>>()?;
         unique("forward", forward.iter().map(|forward| forward.name.as_str()))?;
         Ok(Settings {
@@ -154,44 +185,47 @@ impl Config {
             formats_dir: self.formats.dir.map(Into::into),
             sources,
             plugins: self.plugins.validate(),
-            correlate: CorrelateSettings {
-                window: self
-                    .correlate
-                    .window
-                    .unwrap_or(Span(CORRELATE_WINDOW))
-                    .micros()
-                    .max(time::SECOND),
-                single_severity: self.correlate.single_severity.unwrap_or(Severity::Critical),
-            },
+            correlate: self.correlate.validate()?,
             serve: self.serve.validate(env)?,
             forward,
         })
     }
 }
 
-fn unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), String> {
+fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
     let mut seen = BTreeSet::new();
-    for name in names {
+    for (index, name) in names.enumerate() {
+        let fault = |message: String| Err(Fault::new(Place::Entry(what, index), "name", message));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || !name.chars().all(plain) || name.starts_with('.') {
-            return Err(format!(
-                "[[{what}]] name = \"{name}\": valid are letters, digits, `-`, `_` and `.`, not starting with `.`"
-            ));
+            return fault("valid are letters, digits, `-`, `_` and `.`, not starting with `.`".into());
         }
         if !seen.insert(name) {
-            return Err(format!(
-                "[[{what}]] name = \"{name}\" stands twice; every {what} needs its own name"
-            ));
+            return fault(format!("this name stands twice; every {what} needs its own"));
         }
     }
     Ok(())
+}
+
+impl Correlate {
+    fn validate(self) -> Result<CorrelateSettings, Fault> {
+        let window = self.window.map_or(CORRELATE_WINDOW, |window| window.0);
+        if window < Duration::from_secs(1) {
+            let message = format!("window = \"{} ms\": valid is \"1s\" and more", window.as_millis());
+            return Err(Fault::new(Place::Table("correlate"), "window", message));
+        }
+        Ok(CorrelateSettings {
+            window: Span(window).micros(),
+            single_severity: self.single_severity.unwrap_or(Severity::Critical),
+        })
+    }
 }
 
 impl Plugins {
     fn validate(self) -> PluginSettings {
         PluginSettings {
             dir: self.dir.unwrap_or_else(|| "target/plugins".into()).into(),
-            memory_bytes_max: self.memory_mb.unwrap_or(PLUGIN_MEMORY_MB).max(1) << 20,
+            memory_bytes_max: self.memory_mb.map_or(PLUGIN_MEMORY_MB, NonZeroUsize::get) << 20,
             call_time_max: self.call_time.map_or(PLUGIN_CALL_TIME, |span| span.0),
             config: self.config,
         }
@@ -206,46 +240,53 @@ impl Default for PluginSettings {
 }
 
 impl Storage {
-    fn validate(self) -> Result<StorageSettings, String> {
+    fn validate(self) -> Result<StorageSettings, Fault> {
         let dir = match self.url.split_once("://") {
             None if !self.url.is_empty() => self.url.as_str(),
             Some(("file", path)) if !path.is_empty() => path,
             _ => {
-                return Err(format!(
-                    "[storage] url = \"{}\": valid are a directory or a file:// URL of one",
-                    self.url
-                ));
+                let message = format!("url = \"{}\": valid are a directory or a file:// URL of one", self.url);
+                return Err(Fault::new(Place::Table("storage"), "url", message));
             }
         };
         Ok(StorageSettings {
             dir: dir.into(),
             flush_interval: self.flush_interval.map_or(FLUSH_INTERVAL, |span| span.0),
-            flush_bytes: self.flush_bytes.unwrap_or(FLUSH_BYTES),
+            flush_bytes: self.flush_bytes.map_or(FLUSH_BYTES, NonZeroUsize::get),
         })
     }
 }
 
-pub(super) fn secret(env: Env, key: &str, variable: Option<String>) -> Result<Option<Secret>, String> {
+/// The value of an environment variable that `key` names.
+pub(super) fn secret(
+    env: Env,
+    place: Place,
+    key: &'static str,
+    variable: Option<String>,
+) -> Result<Option<Secret>, Fault> {
     let Some(variable) = variable else { return Ok(None) };
     match env(&variable) {
         Some(value) if !value.is_empty() => Ok(Some(Secret::new(value))),
-        _ => Err(format!(
-            "{key} = \"{variable}\": that environment variable is not set or empty"
-        )),
+        _ => {
+            let message = format!("{key} = \"{variable}\": that environment variable is not set or empty");
+            Err(Fault::new(place, key, message))
+        }
     }
 }
 
 impl Serve {
-    fn validate(self, env: Env) -> Result<ServeSettings, String> {
-        let postgres_password = secret(env, "[serve] postgres_password_env", self.postgres_password_env)?;
+    fn validate(self, env: Env) -> Result<ServeSettings, Fault> {
+        let place = Place::Table("serve");
+        let postgres_password = secret(env, place, "postgres_password_env", self.postgres_password_env)?;
         if let Some(address) = self.postgres
             && !address.ip().is_loopback()
             && postgres_password.is_none()
         {
-            return Err(format!(
-                "[serve] postgres = \"{address}\" listens beyond loopback: set postgres_password_env to the name of an \
-                 environment variable that holds a password, or listen on 127.0.0.1"
-            ));
+            let message = format!(
+                "postgres = \"{address}\" listens beyond loopback: set postgres_password_env to the name of an environment \
+                 variable that holds a password, or listen on 127.0.0.1"
+            );
+            return Err(Fault::new(place, "postgres", message));
         }
         Ok(ServeSettings {
             http: self.http,
@@ -257,19 +298,19 @@ impl Serve {
 }
 
 impl Forward {
-    fn validate(self, env: Env) -> Result<ForwardSettings, String> {
-        let wrong = |name: &str, key: &str, reason: String| format!("[[forward]] name = \"{name}\": {key}: {reason}");
+    fn validate(self, place: Place, env: Env) -> Result<ForwardSettings, Fault> {
+        let wrong = |key: &'static str, reason: String| Fault::new(place, key, format!("{key}: {reason}"));
         Ok(match self {
-            Forward::Webhook { name, url, secret_env } => {
-                let url = WebhookUrl::parse(&url).map_err(|reason| wrong(&name, "url", reason))?;
-                let secret = secret(env, "[[forward]] secret_env", secret_env)?;
+            Forward::Webhook(Webhook { name, url, secret_env }) => {
+                let url = WebhookUrl::parse(&url).map_err(|reason| wrong("url", reason))?;
+                let secret = secret(env, place, "secret_env", secret_env)?;
                 ForwardSettings {
                     name,
                     kind: ForwardKind::Webhook { url, secret },
                 }
             }
-            Forward::Syslog { name, address } => {
-                let address = syslog_address(address).map_err(|reason| wrong(&name, "address", reason))?;
+            Forward::Syslog(Syslog { name, address }) => {
+                let address = syslog_address(address).map_err(|reason| wrong("address", reason))?;
                 ForwardSettings {
                     name,
                     kind: ForwardKind::Syslog { address },

@@ -259,6 +259,13 @@ impl Normalizer {
         plans.iter().filter_map(|plan| plan.unwrap.clone()).collect()
     }
 
+    /// Whether the source's records are known to be comma-separated values.
+    pub fn comma_separated(&self, source: &str) -> bool {
+        let plan = self.sources.get(source).and_then(|source| source.plan);
+        let line = plan.and_then(|plan| self.plans[plan].line.as_ref());
+        matches!(line, Some(lines::Layout::Csv { after, .. }) if after.is_empty())
+    }
+
     /// Layers of the stack that the source's events can belong to.
     pub fn layers(&self, source: &str) -> BTreeSet<Arc<str>> {
         let plans = match self.sources.get(source).map(|source| source.plan) {

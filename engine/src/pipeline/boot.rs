@@ -106,7 +106,10 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         &settings.sources,
         &recovered.offsets,
         &dir.join("spool"),
-        &|source| normalizer.wrappers(&source.name),
+        &|source| source::Framing {
+            wrappers: normalizer.wrappers(&source.name),
+            rows: normalizer.comma_separated(&source.name),
+        },
         progress.clone(),
     )?;
     let serve = super::servers::start(&settings.serve, &dir, &views).await?;

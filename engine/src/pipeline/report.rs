@@ -8,7 +8,7 @@ use arrow::array::{AsArray, StringViewArray};
 use super::boot::now;
 use super::run::Engine;
 use crate::detect::{self, PluginStatus};
-use crate::model::{Detection, EventBatch, Micros, RawBatch, time};
+use crate::model::{Detection, EventBatch, InputOffset, Micros, RawBatch, time};
 use crate::normalize::Normalized;
 use crate::serve::{Health, Part, PluginFigures, STALE_AFTER, SinkFigures, State};
 use crate::source::Harm;
@@ -29,6 +29,11 @@ impl Engine {
         source.rejected.inc_by(decoded.rejected.len() as u64);
         source.duplicates.inc_by(decoded.duplicates);
         source.future.inc_by(future_events(&decoded.events));
+        // Files are many, and each is read once.
+        if !matches!(raw.next, InputOffset::File { .. }) {
+            let metrics = &self.parts.serve.state.metrics;
+            metrics.read_partition(&raw.input, decoded.records, decoded.bytes);
+        }
         let mapping = self.parts.serve.state.metrics.plugin(MAPPING);
         mapping.relations.inc_by(decoded.relations.len() as u64);
     }
@@ -68,6 +73,7 @@ impl Engine {
             .map(|(layer, watermark)| (layer, lag(watermark)))
             .collect();
         metrics.set_watermark_lags(&lags);
+        metrics.set_source_lags(&parts.progress.lags());
         let plugins = parts.detectors.health_now();
         for health in &plugins {
             metrics.set_plugin(&health.plugin, plugin_figures(health));

@@ -1,7 +1,7 @@
 //! What the engine counts, in OpenMetrics text (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
-//! Label values come from the configuration (sources, plugins, sinks), from the mappings (layers) and from fixed lists (statuses, reasons), never
-//! from telemetry, so an attacker cannot make series. A guard bounds them all the same: see [`LABELS_MAX`].
+//! Label values come from the configuration (sources, plugins, sinks), from Kafka's brokers (partitions), from the mappings (layers) and from
+//! fixed lists (statuses, reasons), never from telemetry, so an attacker cannot make series. A guard bounds them all the same: see [`LABELS_MAX`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::model::InputId;
+
 /// Series per metric; what would be more is counted under `other`. Above any sane number of configured sources, plugins or sinks.
 pub const LABELS_MAX: usize = 256;
 
@@ -24,6 +26,13 @@ const EPOCH_SECONDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SourceLabel {
     source: String,
+}
+
+/// One partition of a Kafka source, written `topic/partition`, or a listening source's `spool`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct PartitionLabel {
+    source: String,
+    partition: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -103,6 +112,7 @@ type BySink = Family<SinkLabel, Counter>;
 pub struct Metrics {
     registry: Registry,
     sources: Names,
+    partitions: Names,
     plugins: Names,
     layers: Names,
     sinks: Names,
@@ -112,6 +122,9 @@ pub struct Metrics {
     rejected: BySource,
     duplicates: BySource,
     future: BySource,
+    partition_records: Family<PartitionLabel, Counter>,
+    partition_bytes: Family<PartitionLabel, Counter>,
+    partition_lag: Family<PartitionLabel, Gauge>,
     detections: ByPlugin,
     relations: ByPlugin,
     traps: ByPlugin,
@@ -156,6 +169,7 @@ impl Metrics {
         let mut metrics = Metrics {
             registry: Registry::default(),
             sources: Names::default(),
+            partitions: Names::default(),
             plugins: Names::default(),
             layers: Names::default(),
             sinks: Names::default(),
@@ -165,6 +179,9 @@ impl Metrics {
             rejected: Family::default(),
             duplicates: Family::default(),
             future: Family::default(),
+            partition_records: Family::default(),
+            partition_bytes: Family::default(),
+            partition_lag: Family::default(),
             detections: Family::default(),
             relations: Family::default(),
             traps: Family::default(),
@@ -207,6 +224,22 @@ impl Metrics {
             "future_events",
             "Events dated ahead of their arrival",
             self.future.clone(),
+        );
+        registry.register(
+            "source_records",
+            "Records read from a partition",
+            self.partition_records.clone(),
+        );
+        registry.register_with_unit(
+            "source_read",
+            "Bytes of records read from a partition",
+            Unit::Bytes,
+            self.partition_bytes.clone(),
+        );
+        registry.register(
+            "source_lag",
+            "Records of a partition that are there and not read yet",
+            self.partition_lag.clone(),
         );
         registry.register("detections", "Detections by plugin", self.detections.clone());
         registry.register("relations", "Relations by plugin", self.relations.clone());
@@ -310,6 +343,34 @@ impl Metrics {
         }
     }
 
+    /// Counts what was read from a partition.
+    pub fn read_partition(&self, input: &InputId, records: u64, bytes: u64) {
+        let label = self.partition(input);
+        self.partition_records.get_or_create(&label).inc_by(records);
+        self.partition_bytes.get_or_create(&label).inc_by(bytes);
+    }
+
+    /// Shows how many records of the partitions wait to be read; a partition that is not among them any more is not shown.
+    pub fn set_source_lags(&self, lags: &BTreeMap<InputId, u64>) {
+        let mut shown: BTreeMap<PartitionLabel, u64> = BTreeMap::new();
+        for (input, lag) in lags {
+            *shown.entry(self.partition(input)).or_default() += lag;
+        }
+        for (label, lag) in &shown {
+            self.partition_lag.get_or_create(label).set(signed(*lag));
+        }
+        for name in self.partitions.all() {
+            let label = partition_label(&name);
+            if !shown.contains_key(&label) {
+                self.partition_lag.remove(&label);
+            }
+        }
+    }
+
+    fn partition(&self, input: &InputId) -> PartitionLabel {
+        partition_label(&self.partitions.bounded(&input.0))
+    }
+
     /// The counters of the plugin `id`. Relations and detections that mappings state have the id `mapping`.
     pub fn plugin(&self, id: &str) -> PluginMetrics {
         let label = PluginLabel {
@@ -390,6 +451,15 @@ impl Metrics {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Of an input's name. What is beyond the bound belongs to no source.
+fn partition_label(input: &str) -> PartitionLabel {
+    let (source, partition) = input.split_once('|').unwrap_or((input, input));
+    PartitionLabel {
+        source: source.to_owned(),
+        partition: partition.to_owned(),
+    }
 }
 
 /// The values that one label has had.

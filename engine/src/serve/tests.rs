@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::model::InputId;
 
 async fn started() -> (Arc<ServeState>, Server, watch::Sender<bool>) {
     let (stop, stopped) = watch::channel(false);
@@ -78,6 +81,12 @@ async fn metrics_are_openmetrics_text() {
     let lags = |layers: &[&str]| layers.iter().map(|layer| (layer.to_string(), 1.5)).collect();
     state.metrics.set_watermark_lags(&lags(&["cloud", "gateway"]));
     state.metrics.set_watermark_lags(&lags(&["cloud"]));
+    let [first, second] = [0, 1].map(|partition| InputId::kafka("trail", "audit", partition));
+    state.metrics.read_partition(&first, 3, 700);
+    state
+        .metrics
+        .set_source_lags(&BTreeMap::from([(first.clone(), 12), (second, 5)]));
+    state.metrics.set_source_lags(&BTreeMap::from([(first, 11)]));
     state.metrics.plugin("mapping").relations.inc_by(7);
     state.metrics.set_plugin(
         "prompt-injection",
@@ -110,6 +119,9 @@ async fn metrics_are_openmetrics_text() {
         "sentrail_plugin_rows_late_total{plugin=\"prompt-injection\"} 5",
         "sentrail_incidents{status=\"open\"} 2",
         "sentrail_watermark_lag_seconds{layer=\"cloud\"} 1.5",
+        "sentrail_source_records_total{source=\"trail\",partition=\"audit/0\"} 3",
+        "sentrail_source_read_bytes_total{source=\"trail\",partition=\"audit/0\"} 700",
+        "sentrail_source_lag{source=\"trail\",partition=\"audit/0\"} 11",
         "sentrail_forward_delivered_total{sink=\"soar\"} 3",
         "sentrail_forward_lag_alerts{sink=\"soar\"} 9",
         "sentrail_epoch_seconds_count 1",
@@ -118,6 +130,7 @@ async fn metrics_are_openmetrics_text() {
         assert!(body.lines().any(|found| found == line), "{line} is missing in\n{body}");
     }
     assert!(!body.contains("gateway"), "a layer that nothing feeds has no lag");
+    assert!(!body.contains("audit/1"), "a partition that was given up has no lag");
     assert!(body.ends_with("# EOF\n"));
 }
 
@@ -134,6 +147,12 @@ fn series_are_bounded() {
         .count();
     assert_eq!(series, LABELS_MAX + 1);
     assert!(text.contains(&format!("{{source=\"other\"}} {LABELS_MAX}")));
+    let partition = |number: usize| (InputId::kafka("s", "t", number as i32), 1);
+    metrics.set_source_lags(&(0..LABELS_MAX * 2).map(partition).collect());
+    let text = metrics.text();
+    let lags = text.lines().filter(|line| line.starts_with("sentrail_source_lag"));
+    assert_eq!(lags.count(), LABELS_MAX + 1);
+    assert!(text.contains(&format!("partition=\"other\"}} {LABELS_MAX}")), "{text}");
 }
 
 #[tokio::test]

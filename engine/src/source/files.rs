@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::outlet::{Outlet, Progress, Stopped};
 use super::reader::FileReader;
-use super::shape::Wrappers;
+use super::shape::Framing;
 use super::{Harm, SourceError, SourceEvent};
 use crate::model::{InputId, Offsets, RawBatch};
 
@@ -30,10 +30,10 @@ pub(super) struct BoundedFile {
 }
 
 impl BoundedFile {
-    pub(super) fn new(source: &Arc<str>, path: PathBuf, resume: &Offsets, wrappers: &Wrappers) -> BoundedFile {
+    pub(super) fn new(source: &Arc<str>, path: PathBuf, resume: &Offsets, framing: &Framing) -> BoundedFile {
         let name = name_of(&path);
         let input = InputId::file(source, &name);
-        let reader = FileReader::new(path, resume.get(&input), wrappers);
+        let reader = FileReader::new(path, resume.get(&input), framing);
         BoundedFile {
             source: Arc::clone(source),
             input,
@@ -119,10 +119,11 @@ pub(super) fn run(
         if !outlet.is_empty() {
             took_all = Instant::now();
         }
+        // Not every read gives records to send.
+        if outlet.stopping() {
+            return Err(Stopped);
+        }
         let Some(index) = choose(&open, progress, took_all.elapsed() >= STALL_MAX) else {
-            if outlet.stopping() {
-                return Err(Stopped);
-            }
             progress.wait(PROGRESS_WAIT);
             continue;
         };

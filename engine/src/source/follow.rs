@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::files::{OPEN_FILES_MAX, expand, name_of};
 use super::outlet::{Outlet, Stopped};
 use super::reader::{FileReader, Fingerprint};
-use super::shape::Wrappers;
+use super::shape::Framing;
 use super::{Harm, SourceEvent, offsets_of};
 use crate::model::{InputId, InputOffset, Offsets, Payload, RawBatch};
 
@@ -29,7 +29,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(3600);
 pub(super) struct Followed {
     source: Arc<str>,
     pattern: String,
-    wrappers: Wrappers,
+    framing: Framing,
     /// Offsets that no file has, of the last run and of files that went away, and since when: a file may come back.
     resume: BTreeMap<InputId, (InputOffset, Instant)>,
     tails: Vec<Tail>,
@@ -107,9 +107,9 @@ impl Tail {
 }
 
 impl Followed {
-    pub(super) fn new(source: &Arc<str>, pattern: &str, resume: &Offsets, wrappers: &Wrappers) -> Followed {
+    pub(super) fn new(source: &Arc<str>, pattern: &str, resume: &Offsets, framing: &Framing) -> Followed {
         Followed {
-            wrappers: Arc::clone(wrappers),
+            framing: framing.clone(),
             source: Arc::clone(source),
             pattern: pattern.to_owned(),
             resume: offsets_of(source, resume)
@@ -167,7 +167,7 @@ impl Followed {
                 moved.push((path.clone(), std::mem::replace(&mut donor.reader, fresh)));
             } else if known.is_none() && !self.was_just_renamed(path) {
                 let resume = self.resume_of(path);
-                let reader = FileReader::new(path.clone(), resume.as_ref(), &self.wrappers);
+                let reader = FileReader::new(path.clone(), resume.as_ref(), &self.framing);
                 moved.push((path.clone(), reader));
             }
         }
@@ -261,7 +261,7 @@ impl Followed {
             return Ok(true);
         }
         tail.at_end = chunk.at_end;
-        let has_grown = !chunk.payloads.is_empty();
+        let (has_grown, at_end) = (!chunk.payloads.is_empty(), chunk.at_end);
         if let Some(reason) = chunk.trouble {
             let (path, message) = (
                 tail.path.clone(),
@@ -272,7 +272,7 @@ impl Followed {
         if has_grown {
             self.send(index, chunk.payloads, outlet)?;
         }
-        Ok(has_grown)
+        Ok(has_grown || !at_end)
     }
 
     fn send(&mut self, index: usize, payloads: Vec<Payload>, outlet: &Outlet) -> Result<(), Stopped> {
@@ -321,6 +321,9 @@ impl Followed {
             let tail = &mut self.tails[index];
             if !tail.reader.is_open() {
                 return Ok(());
+            }
+            if outlet.stopping() {
+                return Err(Stopped);
             }
             let chunk = tail.reader.read(&tail.name, true);
             if !chunk.payloads.is_empty() {
@@ -382,11 +385,11 @@ mod tests {
     #[test]
     fn an_offset_without_a_file_is_forgotten_after_a_while_unless_the_name_is_in_use() {
         let source: Arc<str> = "s".into();
-        let offset = FileReader::new(PathBuf::new(), None, &Wrappers::default()).offset();
+        let offset = FileReader::new(PathBuf::new(), None, &Framing::default()).offset();
         let ids = ["gone", "back"].map(|path| InputId::file(&source, path));
         let resume = ids.iter().map(|id| (id.clone(), offset.clone())).collect();
-        let mut followed = Followed::new(&source, "*", &resume, &Wrappers::default());
-        let reader = FileReader::new("back".into(), None, &Wrappers::default());
+        let mut followed = Followed::new(&source, "*", &resume, &Framing::default());
+        let reader = FileReader::new("back".into(), None, &Framing::default());
         followed.tails.push(Tail::new(&source, "back".into(), reader));
         let now = Instant::now();
         assert!(followed.forget(now + FORGET_AFTER / 2).is_empty());

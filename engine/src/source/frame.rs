@@ -1,14 +1,16 @@
 //! Where one record ends and the next begins in the bytes of a file.
 //!
-//! Two shapes exist. NDJSON: a record is a line. Documents that span lines (a pretty-printed object, a JSON array, a CloudTrail
-//! file): a record is a whole top-level value, found by counting brackets outside strings. Which of them a file has is decided from
-//! its first line. A long document that is an array, or an object that wraps its records in an array under a known key, is handed on
-//! element by element, so that it is never in memory whole. Nothing else is known about what the bytes mean.
+//! Three shapes exist. NDJSON and other lines: a record is a line. Documents that span lines (a pretty-printed object, a JSON array, a
+//! CloudTrail file): a record is a whole top-level value, found by counting brackets outside strings. Which of the two a file has is
+//! decided from its first line. Rows: the source's format is comma-separated values, and a quoted one may hold line feeds. A long
+//! document that is an array, or an object that wraps its records in an array under a known key, is handed on element by element, so
+//! that it is never in memory whole. Nothing else is known about what the bytes mean.
+//!
+//! What a record is depends on the bytes from its beginning alone, never on how many of them are at hand: reading goes on after a
+//! restart with the same records.
 
-use std::io::BufRead;
-use std::sync::Arc;
-
-use super::shape::{Shape, Wrappers, array_in, detect, scalar_length};
+use super::scan::{Row, Scan, find_newline, row};
+use super::shape::{Framing, Shape, array_in, detect};
 
 /// A longer line is handed on cut. Real log records stay below 1 MiB; this bounds what one bad line can occupy.
 pub(super) const LINE_BYTES_MAX: usize = 16 << 20;
@@ -17,6 +19,11 @@ pub(super) const LINE_BYTES_MAX: usize = 16 << 20;
 pub(super) const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// How much of a record that is too long is handed on: enough to recognise it by.
 pub(super) const CUT_BYTES: usize = 64 << 10;
+/// As far is the end of a row looked for when a quote is open; a statement in a database's log is far shorter. Then the quote was none,
+/// and the row is its first line.
+const ROW_BYTES_MAX: usize = 1 << 20;
+/// What editors on some systems write before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether more bytes can follow those at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,23 +56,14 @@ pub(super) struct Framer {
     skipping: bool,
     /// Brackets that are open while an array's elements are handed on: 1 in an array, 2 in an array in an object, else 0.
     depth: u8,
-    wrappers: Wrappers,
-}
-
-/// How far the unfinished record has been searched for its end.
-#[derive(Debug, Default)]
-struct Scan {
-    at: usize,
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
+    framing: Framing,
 }
 
 impl Framer {
-    pub(super) fn new(wrappers: &Wrappers, depth: u8) -> Framer {
+    pub(super) fn new(framing: &Framing, depth: u8) -> Framer {
         Framer {
             depth,
-            wrappers: Arc::clone(wrappers),
+            framing: framing.clone(),
             ..Framer::default()
         }
     }
@@ -74,12 +72,12 @@ impl Framer {
     pub(super) fn again(&self, shape: Option<Shape>) -> Framer {
         Framer {
             shape,
-            ..Framer::new(&self.wrappers, self.depth)
+            ..Framer::new(&self.framing, self.depth)
         }
     }
 
-    pub(super) fn wrappers(&self) -> &Wrappers {
-        &self.wrappers
+    pub(super) fn framing(&self) -> &Framing {
+        &self.framing
     }
 
     pub(super) fn depth(&self) -> u8 {
@@ -97,9 +95,24 @@ impl Framer {
 
     /// What `data`, the bytes after everything consumed so far, begins with.
     pub(super) fn next(&mut self, data: &[u8], end: End) -> Frame {
-        let shape = match self.shape.or_else(|| detect(data, end != End::Open, &self.wrappers)) {
-            Some(shape) => *self.shape.insert(shape),
-            None => return Frame::More,
+        let shape = match self.shape {
+            Some(shape) => shape,
+            // They belong to no record, and however many they are, none is looked at twice.
+            None => match blanks(data) {
+                0 if data.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(data) && end == End::Open => {
+                    return Frame::More;
+                }
+                0 if data.starts_with(BYTE_ORDER_MARK) => {
+                    return Frame::Skip {
+                        next: BYTE_ORDER_MARK.len(),
+                    };
+                }
+                0 => match detect(data, end != End::Open, &self.framing) {
+                    Some(shape) => *self.shape.insert(shape),
+                    None => return Frame::More,
+                },
+                blanks => return Frame::Skip { next: blanks },
+            },
         };
         if self.skipping {
             return self.skip_rest(shape, data);
@@ -107,16 +120,28 @@ impl Framer {
         if self.depth > 0 {
             return self.element(data, end);
         }
-        if shape == Shape::Documents {
-            let blanks = data.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            if blanks > 0 {
-                return Frame::Skip { next: blanks };
-            }
-            if matches!(data.first(), Some(b'{' | b'[')) {
-                return self.document(data, end);
-            }
+        match shape {
+            Shape::Lines => self.line(data, end),
+            Shape::Rows => self.row(data, end),
+            Shape::Documents => match data.first() {
+                Some(b'{' | b'[') => self.document(data, end),
+                _ => match blanks(data) {
+                    0 => self.line(data, end),
+                    blanks => Frame::Skip { next: blanks },
+                },
+            },
         }
-        self.line(data, end)
+    }
+
+    fn row(&mut self, data: &[u8], end: End) -> Frame {
+        let window = &data[..data.len().min(ROW_BYTES_MAX)];
+        let is_all = window.len() == data.len();
+        match row(window) {
+            Row::Ends(newline) => record(data, newline, newline + 1, false),
+            Row::Open | Row::Quoted if is_all && end == End::Open => Frame::More,
+            Row::Open if is_all && !data.is_empty() => record(data, data.len(), data.len(), end == End::Broken),
+            _ => self.line(data, end),
+        }
     }
 
     fn line(&mut self, data: &[u8], end: End) -> Frame {
@@ -136,10 +161,10 @@ impl Framer {
     }
 
     fn document(&mut self, data: &[u8], end: End) -> Frame {
-        let close = self.scan.advance(data);
+        let close = self.scan.value(data);
         // By the document's own length, never by how much of it is at hand: read again, it must give the same records.
         if close.unwrap_or(data.len()) > DOCUMENT_BYTES_MAX
-            && let Some((inside, depth)) = array_in(data, &self.wrappers)
+            && let Some((inside, depth)) = array_in(data, &self.framing)
         {
             self.scan = Scan::default();
             self.depth = depth;
@@ -148,13 +173,14 @@ impl Framer {
         self.value(data, close, end)
     }
 
-    /// The value that `data` begins with, a bracketed one that was searched for its end.
+    /// The value that `data` begins with, which was searched for its end.
     fn value(&mut self, data: &[u8], close: Option<usize>, end: End) -> Frame {
         if let Some(close) = close {
             self.scan = Scan::default();
             let truncated = close > LINE_BYTES_MAX;
+            let whole = data[..close].trim_ascii_end().len();
             return Frame::Record {
-                end: if truncated { CUT_BYTES } else { close },
+                end: if truncated { CUT_BYTES } else { whole },
                 next: close,
                 truncated,
             };
@@ -165,13 +191,14 @@ impl Framer {
         if end == End::Open {
             return Frame::More;
         }
-        // It never closes.
+        // It never closes. Records may be whole in it all the same, as in an array that was not written to its end.
         self.scan = Scan::default();
+        let truncated = self.depth > 0 || data.len() > DOCUMENT_BYTES_MAX;
         self.depth = 0;
         Frame::Record {
             end: data.len(),
             next: data.len(),
-            truncated: true,
+            truncated,
         }
     }
 
@@ -194,33 +221,33 @@ impl Framer {
                 }
             }
             Some(b']') => {
-                self.skipping = self.depth > 1;
-                self.scan.depth = usize::from(self.skipping);
+                if self.depth > 1 {
+                    self.skipping = true;
+                    self.scan = Scan::behind_member();
+                }
                 self.depth = 0;
                 Frame::Skip { next: 1 }
             }
+            // It closes nothing that is open.
+            Some(b'}') => Frame::Record {
+                end: 1,
+                next: 1,
+                truncated: false,
+            },
             Some(b'{' | b'[') => {
-                let close = self.scan.advance(data);
+                let close = self.scan.value(data);
                 self.value(data, close, end)
             }
             Some(_) => {
-                let length = scalar_length(data);
-                if length == data.len() && end == End::Open && length <= LINE_BYTES_MAX {
-                    return Frame::More;
-                }
-                let truncated = length > LINE_BYTES_MAX;
-                Frame::Record {
-                    end: if truncated { CUT_BYTES } else { length },
-                    next: length,
-                    truncated,
-                }
+                let close = self.scan.scalar(data);
+                self.value(data, close, end)
             }
         }
     }
 
     fn cut(&mut self, len: usize) -> Frame {
         self.skipping = true;
-        self.scan.at = 0;
+        self.scan.renew();
         Frame::Record {
             end: CUT_BYTES,
             next: len,
@@ -233,8 +260,9 @@ impl Framer {
             return Frame::More;
         }
         let rest = match shape {
-            // Depth 0: the cut record was a line between documents.
-            Shape::Documents if self.scan.depth > 0 => self.scan.advance(data),
+            Shape::Documents if self.scan.is_open() => self.scan.value(data),
+            Shape::Documents if self.depth > 0 => self.scan.scalar(data),
+            // The cut record was a line, between documents or among lines.
             _ => find_newline(data, 0).map(|newline| newline + 1),
         };
         match rest {
@@ -244,56 +272,31 @@ impl Framer {
                 Frame::Skip { next }
             }
             None => {
-                self.scan.at = 0;
+                self.scan.renew();
                 Frame::Skip { next: data.len() }
             }
         }
     }
 }
 
-impl Scan {
-    /// Searches on for the bracket that closes the value; gives the index after it.
-    fn advance(&mut self, data: &[u8]) -> Option<usize> {
-        while let Some(byte) = data.get(self.at) {
-            self.at += 1;
-            if self.in_string {
-                match byte {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => self.in_string = false,
-                    _ => {}
-                }
-                continue;
-            }
-            match byte {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => {
-                    self.depth = self.depth.saturating_sub(1);
-                    if self.depth == 0 {
-                        return Some(self.at);
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    }
+/// How many bytes of white space `data` begins with.
+fn blanks(data: &[u8]) -> usize {
+    data.len() - data.trim_ascii_start().len()
 }
 
 /// The line `..len`, without its carriage return; a blank one is no record.
 fn record(data: &[u8], len: usize, next: usize, truncated: bool) -> Frame {
     let line = &data[..len];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.iter().all(u8::is_ascii_whitespace) {
-        return Frame::Skip { next };
-    }
     if line.len() > LINE_BYTES_MAX {
         return Frame::Record {
             end: CUT_BYTES,
             next,
             truncated: true,
         };
+    }
+    if line.trim_ascii().is_empty() {
+        return Frame::Skip { next };
     }
     Frame::Record {
         end: line.len(),
@@ -302,21 +305,26 @@ fn record(data: &[u8], len: usize, next: usize, truncated: bool) -> Frame {
     }
 }
 
-fn find_newline(data: &[u8], from: usize) -> Option<usize> {
-    let mut rest = data.get(from..)?;
-    // A slice never fails to read; the standard library searches it a word at a time.
-    let skipped = rest.skip_until(b'\n').ok()?;
-    let end = from + skipped;
-    (skipped > 0 && data[end - 1] == b'\n').then(|| end - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DOCUMENTS: fn() -> Framing = || Framing {
+        wrappers: ["Records".into()].into(),
+        rows: false,
+    };
+    const ROWS: fn() -> Framing = || Framing {
+        rows: true,
+        ..Framing::default()
+    };
+
     /// Frames `text` as it arrives in pieces of `step` bytes.
     fn frames(text: &[u8], step: usize) -> Vec<(Vec<u8>, bool)> {
-        let mut framer = Framer::new(&["Records".into()].into(), 0);
+        frames_of(&DOCUMENTS(), text, step)
+    }
+
+    fn frames_of(framing: &Framing, text: &[u8], step: usize) -> Vec<(Vec<u8>, bool)> {
+        let mut framer = Framer::new(framing, 0);
         let (mut from, mut till, mut found) = (0, 0, Vec::new());
         loop {
             let end = if till == text.len() { End::Clean } else { End::Open };
@@ -333,10 +341,14 @@ mod tests {
     }
 
     fn texts(text: &str) -> Vec<String> {
-        let whole = frames(text.as_bytes(), usize::MAX >> 1);
+        texts_of(&DOCUMENTS(), text)
+    }
+
+    fn texts_of(framing: &Framing, text: &str) -> Vec<String> {
+        let whole = frames_of(framing, text.as_bytes(), usize::MAX >> 1);
         for step in [1, 2, 7, 64] {
             assert_eq!(
-                frames(text.as_bytes(), step),
+                frames_of(framing, text.as_bytes(), step),
                 whole,
                 "pieces of {step} bytes give the same records"
             );
@@ -389,9 +401,208 @@ mod tests {
     }
 
     #[test]
-    fn an_unclosed_document_is_marked() {
+    fn a_first_line_that_opens_an_array_does_not_swallow_the_lines_after_it() {
+        for first in [
+            "{\"x\": [",
+            "{\"x\":",
+            "[",
+            "{\"Records\": [",
+            "[[[[",
+            "{\"a\":{\"b\":[",
+        ] {
+            let found = texts(&format!("{first}\n{{\"n\":1}}\n{{\"n\":2}}\n{{\"n\":3}}\n"));
+            // What JSON allows after the first line is together with it; the decoder parts them.
+            assert_eq!(
+                found,
+                [&format!("{first}\n{{\"n\":1}}"), "{\"n\":2}", "{\"n\":3}"],
+                "{first}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_document_that_was_not_written_to_its_end_does_not_swallow_the_next_ones() {
+        let whole = "{\n  \"n\": [\n    {\"a\": 1},\n    {\"a\": 2}\n  ]\n}";
+        let lines: Vec<&str> = whole.lines().collect();
+        for cut in 1..lines.len() {
+            for torn in ["", "    \"a\": \"tor", "  {\"a\": [1, \"x,"] {
+                let begun = format!("{}\n{torn}", lines[..cut].join("\n"));
+                let found = texts(&format!("{whole}\n{begun}\n{whole}\n{whole}\n"));
+                assert_eq!(found.first().map(String::as_str), Some(whole));
+                assert_eq!(found.last().map(String::as_str), Some(whole), "after {begun:?}");
+                let all = format!("{whole}{begun}{whole}{whole}");
+                let kept = |text: &str| text.matches("\"a\"").count();
+                assert_eq!(kept(&found.concat()), kept(&all), "nothing is lost: {found:?}");
+            }
+        }
+        // Quotes that are not escaped do not turn what follows inside out.
+        let quoted = "{\n \"a\": \"say \"hi\",\n \"b\": \"it\"s\"\n}";
+        assert_eq!(
+            texts(&format!("{quoted}\n{whole}\n")).last().map(String::as_str),
+            Some(whole)
+        );
+    }
+
+    #[test]
+    fn an_endless_value_ends_before_a_line_that_cannot_belong_to_it() {
+        for (open, item) in [("[", "[\n"), ("{\"x\":[", "[\n"), ("{\"x\":[", "{},\n")] {
+            let mut text = format!("{open}\n{}", item.repeat(LINE_BYTES_MAX / item.len() + 100));
+            text.push_str("1}\n{\"n\":1}\n{\"n\":2}\n");
+            let whole = frames(text.as_bytes(), usize::MAX >> 1);
+            assert_eq!(frames(text.as_bytes(), 1 << 20), whole, "{open} {item:?}");
+            for line in ["{\"n\":1}", "{\"n\":2}"] {
+                let line = (line.as_bytes().to_vec(), false);
+                assert!(whole.contains(&line), "{open} {item:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn blanks_before_the_first_record_are_passed_over_at_once() {
+        let mut framer = Framer::new(&DOCUMENTS(), 0);
+        let blanks = b" \r\n\t".repeat(1000);
+        for _ in 0..3 {
+            // Nothing is kept to be looked at again.
+            let next = blanks.len();
+            assert_eq!(framer.next(&blanks, End::Open), Frame::Skip { next });
+        }
+        assert_eq!(texts(" \n\u{feff}{\n\"a\":1}\n"), ["{\n\"a\":1}"]);
+        assert_eq!(texts("\u{feff}{\"a\":1}\n{\"b\":1}"), ["{\"a\":1}", "{\"b\":1}"]);
+        assert_eq!(texts("\u{feff}"), [""; 0]);
+    }
+
+    #[test]
+    fn blanks_inside_the_first_value_do_not_keep_its_shape_undecided() {
+        let mut text = b"{\"a\":[\n".to_vec();
+        text.resize(2 * DOCUMENT_BYTES_MAX, b' ');
+        let mut framer = Framer::new(&DOCUMENTS(), 0);
+        assert_ne!(framer.next(&text, End::Open), Frame::More);
+        text.extend_from_slice(b"\n{\"b\":1}\n");
+        let whole = frames(&text, usize::MAX >> 1);
+        assert_eq!(frames(&text, 1 << 20), whole);
+        assert_eq!(whole.last(), Some(&(b"{\"b\":1}".to_vec(), false)));
+    }
+
+    #[test]
+    fn a_row_may_hold_line_feeds_in_quotes_and_a_stray_quote_costs_its_own_line() {
+        let rows = |text: &str| texts_of(&ROWS(), text);
+        assert_eq!(
+            rows("1,\"a\nb\",\"say \"\"hi\"\"\n\"\r\n2,b\n\n3,\"c\nd\""),
+            ["1,\"a\nb\",\"say \"\"hi\"\"\n\"", "2,b", "3,\"c\nd\""]
+        );
+        // Cut by a crash: what the row would go on with is no end of a value.
+        assert_eq!(rows("1,\"torn\n2,\"b\",x\n3\n"), ["1,\"torn", "2,\"b\",x", "3"]);
+        assert_eq!(rows("1,\"torn\n2,b\n3"), ["1,\"torn", "2,b", "3"]);
+        // Not rows at all.
+        assert_eq!(rows("{\"a\":1,\"b\":2}\n[\nx"), ["{\"a\":1,\"b\":2}", "[", "x"]);
+        let mut long = "1,\"torn\n".to_owned();
+        long.push_str(&"2,b\n".repeat(ROW_BYTES_MAX / 3));
+        let whole = frames_of(&ROWS(), long.as_bytes(), usize::MAX >> 1);
+        assert_eq!(whole.len(), 1 + ROW_BYTES_MAX / 3);
+        assert_eq!(frames_of(&ROWS(), long.as_bytes(), 1 << 20), whole);
+    }
+
+    /// A small generator (xorshift) of bytes that mean something to a framer.
+    fn hostile(seed: u64, pieces: &[&str]) -> Vec<u8> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut text = String::new();
+        for _ in 0..40 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            text.push_str(pieces[(state >> 33) as usize % pieces.len()]);
+        }
+        text.into_bytes()
+    }
+
+    #[test]
+    fn the_same_bytes_give_the_same_records_from_wherever_they_are_read() {
+        let pieces = [
+            "\n",
+            "\n",
+            " ",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\"",
+            "\\",
+            "\"a\":",
+            "{\"a\":1}",
+            "x",
+            "\0",
+            "\r\n",
+            "\u{feff}",
+        ];
+        for (framing, seed) in [DOCUMENTS(), ROWS()]
+            .iter()
+            .flat_map(|framing| (1..2000).map(move |seed| (framing, seed)))
+        {
+            let text = hostile(seed, &pieces);
+            let whole = frames_of(framing, &text, usize::MAX >> 1);
+            for step in [1, 3, 16] {
+                assert_eq!(
+                    frames_of(framing, &text, step),
+                    whole,
+                    "{:?}",
+                    String::from_utf8_lossy(&text)
+                );
+            }
+            // After a restart behind any of them, the shape being known, the rest are the same.
+            let (mut framer, mut from, mut count) = (Framer::new(framing, 0), 0, 0);
+            loop {
+                match framer.next(&text[from..], End::Clean) {
+                    Frame::More => break,
+                    Frame::Skip { next } => from += next,
+                    Frame::Record { next, .. } => {
+                        from += next;
+                        count += 1;
+                        if framer.skipping() {
+                            continue;
+                        }
+                        let (mut again, mut at, mut rest) = (framer.again(framer.shape()), from, Vec::new());
+                        loop {
+                            match again.next(&text[at..], End::Clean) {
+                                Frame::More => break,
+                                Frame::Skip { next } => at += next,
+                                Frame::Record { end, next, truncated } => {
+                                    rest.push((text[at..at + end].to_vec(), truncated));
+                                    at += next;
+                                }
+                            }
+                        }
+                        assert_eq!(rest, whole[count..], "{:?}", String::from_utf8_lossy(&text));
+                    }
+                }
+            }
+            assert_eq!((from, count), (text.len(), whole.len()), "all of it is read");
+        }
+    }
+
+    #[test]
+    fn an_unclosed_document_is_left_to_the_decoder_unless_it_is_long() {
         let found = frames(b"[\n1,\n2", 1024);
-        assert_eq!(found, [(b"[\n1,\n2".to_vec(), true)]);
+        assert_eq!(found, [(b"[\n1,\n2".to_vec(), false)]);
+        let long = format!("{{\n\"a\":\"{}", "x".repeat(DOCUMENT_BYTES_MAX));
+        assert_eq!(frames(long.as_bytes(), 1 << 20), [(long.into_bytes(), true)]);
+    }
+
+    #[test]
+    fn a_long_scalar_in_a_long_array_is_one_record() {
+        let (elements, text) = elements(",");
+        let scalar = "x,{}\\\"]".repeat(LINE_BYTES_MAX / 6);
+        let text = format!("[{text},\"{scalar}\",7, {{\"n\":1}} ]");
+        for step in [1 << 20, usize::MAX >> 1] {
+            let found = frames(text.as_bytes(), step);
+            let found: Vec<_> = found[elements.len()..]
+                .iter()
+                .map(|(text, cut)| (text.len(), *cut))
+                .collect();
+            assert_eq!(found, [(CUT_BYTES, true), (1, false), (7, false)]);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod kafka;
 pub mod mock;
 mod outlet;
 mod reader;
+mod scan;
 mod shape;
 mod spool;
 mod syslog;
@@ -35,7 +36,7 @@ use outlet::{Outlet, Stopped, WAITING_MAX};
 use spool::Spool;
 
 pub use outlet::Progress;
-pub use shape::Wrappers;
+pub use shape::Framing;
 
 /// How often a listening source looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
@@ -168,13 +169,14 @@ pub struct Sources {
     spools: Vec<(InputId, Arc<Spool>)>,
 }
 
-/// Starts reading. `resume` says where each input goes on; spools are kept in `dir`; `wrappers` gives the keys under which a file
-/// source's documents may hold their records; `progress` is how the pipeline reports what it decoded. The receiver ends (gives `None`) when all sources have ended or were stopped.
+/// Starts reading. `resume` says where each input goes on; spools are kept in `dir`; `framing` tells how the records of a file source
+/// stand in its files; `progress` is how the pipeline reports what it decoded. The receiver ends (gives `None`) when all sources have
+/// ended or were stopped.
 pub fn start(
     settings: &[SourceSettings],
     resume: &Offsets,
     dir: &Path,
-    wrappers: &dyn Fn(&SourceSettings) -> Wrappers,
+    framing: &dyn Fn(&SourceSettings) -> Framing,
     progress: Arc<Progress>,
 ) -> Result<(Sources, mpsc::Receiver<SourceEvent>), SourceError> {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -199,18 +201,18 @@ pub fn start(
                         pattern: glob.clone(),
                     });
                 }
-                let wrappers = wrappers(setting);
+                let framing = framing(setting);
                 let files = found.files.into_iter();
                 bounded.push(
                     files
-                        .map(|path| BoundedFile::new(&name, path, resume, &wrappers))
+                        .map(|path| BoundedFile::new(&name, path, resume, &framing))
                         .collect(),
                 );
                 unlisted.extend(found.unlisted.into_iter().map(|message| (Arc::clone(&name), message)));
             }
             SourceKind::File { glob, follow: true } => {
                 files::expand(&name, glob)?;
-                let followed = follow::Followed::new(&name, glob, resume, &wrappers(setting));
+                let followed = follow::Followed::new(&name, glob, resume, &framing(setting));
                 let outlet = outlet.clone();
                 sources.spawn(&setting.name, move || followed.run(&outlet))?;
             }

@@ -6,12 +6,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use flate2::read::MultiGzDecoder;
 
-use super::frame::{End, Frame, Framer, LINE_BYTES_MAX};
+use super::frame::{End, Frame, Framer};
 use super::outlet::{BATCH_BYTES_MAX, BATCH_PAYLOADS_MAX};
-use super::shape::{Shape, Wrappers};
+use super::shape::{Framing, Shape};
 use crate::model::{InputOffset, Payload, Position, id};
 
 /// Read at a time: large enough that system calls do not count, small enough that many open files fit in memory.
@@ -84,13 +84,15 @@ struct Stream {
     compressed: bool,
     /// Bytes read but not yet handed on.
     block: BytesMut,
+    /// Bytes to be read before the first that is wanted.
+    before: u64,
     /// A compressed stream has ended or broken: reading on gives nothing.
     ended: bool,
     broken: Option<String>,
 }
 
 impl FileReader {
-    pub(super) fn new(path: PathBuf, resume: Option<&InputOffset>, wrappers: &Wrappers) -> FileReader {
+    pub(super) fn new(path: PathBuf, resume: Option<&InputOffset>, framing: &Framing) -> FileReader {
         let (bytes, records, print, depth) = match resume {
             Some(InputOffset::File {
                 bytes,
@@ -114,7 +116,7 @@ impl FileReader {
             print,
             bytes,
             records,
-            framer: Framer::new(wrappers, depth),
+            framer: Framer::new(framing, depth),
             stream: None,
             held: Vec::new(),
         }
@@ -122,7 +124,7 @@ impl FileReader {
 
     /// One for the file at `path`, from its beginning.
     pub(super) fn anew(&self, path: PathBuf) -> FileReader {
-        FileReader::new(path, None, self.framer.wrappers())
+        FileReader::new(path, None, self.framer.framing())
     }
 
     pub(super) fn offset(&self) -> InputOffset {
@@ -160,12 +162,10 @@ impl FileReader {
             self.restart();
         }
         if self.bytes > 0 && self.framer.shape().is_none() {
-            self.framer = self.framer.again(shape_of(&handle, self.framer.wrappers())?);
+            self.framer = self.framer.again(shape_of(&handle, self.framer.framing())?);
         }
         self.print = Fingerprint::of(&handle, HEAD_BYTES)?;
-        let mut stream = Stream::open(handle)?;
-        stream.skip(self.bytes)?;
-        self.stream = Some(stream);
+        self.stream = Some(Stream::open(handle, self.bytes)?);
         Ok(())
     }
 
@@ -215,13 +215,14 @@ impl FileReader {
             .is_some_and(|stream| stream.compressed || self.bytes == 0)
     }
 
-    /// The records of about one block. `finish`: nothing will be appended, so that an unfinished last record is a record; otherwise it
-    /// waits. `name` is how the file is called in positions.
+    /// The records of about one block, which may be none: whoever reads looks in between whether to stop. `finish`: nothing will be
+    /// appended, so that an unfinished last record is a record; otherwise it waits. `name` is how the file is called in positions.
     pub(super) fn read(&mut self, name: &Arc<str>, finish: bool) -> Chunk {
         let mut chunk = Chunk {
             payloads: std::mem::take(&mut self.held),
             ..Chunk::default()
         };
+        let mut has_filled = false;
         loop {
             let Some(stream) = &mut self.stream else {
                 chunk.at_end = true;
@@ -249,7 +250,12 @@ impl FileReader {
                 }
                 return chunk;
             }
+            if has_filled {
+                self.held = std::mem::take(&mut chunk.payloads);
+                return chunk;
+            }
             stream.fill();
+            has_filled = true;
         }
     }
 
@@ -257,7 +263,9 @@ impl FileReader {
     fn take_records(&mut self, name: &Arc<str>, end: End, chunk: &mut Chunk) {
         let Some(stream) = &mut self.stream else { return };
         let (mut used, mut taken, mut found) = (0, 0, Vec::new());
-        while chunk.payloads.len() + found.len() < BATCH_PAYLOADS_MAX && taken < BATCH_BYTES_MAX {
+        while self.framer.skipping()
+            || (chunk.payloads.len() + found.len() < BATCH_PAYLOADS_MAX && taken < BATCH_BYTES_MAX)
+        {
             match self.framer.next(&stream.block[used..], end) {
                 Frame::More => break,
                 Frame::Skip { next } => used += next,
@@ -286,10 +294,11 @@ impl FileReader {
 }
 
 impl Stream {
-    fn open(mut handle: File) -> io::Result<Stream> {
-        handle.seek(SeekFrom::Start(0))?;
-        let input = handle.try_clone()?;
+    /// Bytes of the file from `from` on. A compressed one is decompressed up to there, as it is read.
+    fn open(mut handle: File, from: u64) -> io::Result<Stream> {
         let compressed = is_compressed(&handle)?;
+        handle.seek(SeekFrom::Start(if compressed { 0 } else { from }))?;
+        let input = handle.try_clone()?;
         let source: Box<dyn Read + Send> = match head(&handle, 4)?[..] {
             [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, input))),
             [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::new(input)?),
@@ -300,20 +309,10 @@ impl Stream {
             source,
             compressed,
             block: BytesMut::new(),
+            before: if compressed { from } else { 0 },
             ended: false,
             broken: None,
         })
-    }
-
-    fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        if !self.compressed {
-            self.handle.seek(SeekFrom::Start(bytes))?;
-            return Ok(());
-        }
-        if let Err(error) = io::copy(&mut self.source.by_ref().take(bytes), &mut io::sink()) {
-            self.fail(&error);
-        }
-        Ok(())
     }
 
     fn fill(&mut self) {
@@ -326,6 +325,10 @@ impl Stream {
             }
         };
         self.block.truncate(begun + *read.as_ref().unwrap_or(&0));
+        // Nothing is in the block before what is wanted has come.
+        let unwanted = usize::try_from(self.before).unwrap_or(usize::MAX).min(self.block.len());
+        self.block.advance(unwanted);
+        self.before -= unwanted as u64;
         match read {
             Ok(0) => self.ended = true,
             Ok(_) => {}
@@ -367,13 +370,48 @@ fn is_compressed(file: &File) -> io::Result<bool> {
 }
 
 /// The shape of a file that is to be read on from its middle.
-fn shape_of(file: &File, wrappers: &Wrappers) -> io::Result<Option<Shape>> {
-    let mut stream = Stream::open(file.try_clone()?)?;
-    let mut framer = Framer::new(wrappers, 0);
-    while framer.shape().is_none() && !stream.ended && stream.block.len() <= LINE_BYTES_MAX + READ_BYTES {
+fn shape_of(file: &File, framing: &Framing) -> io::Result<Option<Shape>> {
+    let mut stream = Stream::open(file.try_clone()?, 0)?;
+    let mut framer = Framer::new(framing, 0);
+    while framer.shape().is_none() && !stream.ended {
         stream.fill();
-        let end = if stream.ended { End::Clean } else { End::Open };
-        let _ = framer.next(&stream.block, end);
+        while let Frame::Skip { next } = framer.next(&stream.block, End::Open)
+            && framer.shape().is_none()
+        {
+            stream.block.advance(next);
+        }
     }
     Ok(framer.shape())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_without_records_are_passed_over_one_by_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("blanks");
+        let blanks = 5 * READ_BYTES;
+        let mut text = vec![b'\n'; blanks];
+        text.extend_from_slice(b"{\n\"a\":1\n}\n");
+        std::fs::write(&path, &text).expect("written");
+        let mut reader = FileReader::new(path, None, &Framing::default());
+        reader.open().expect("opened");
+        let name: Arc<str> = "blanks".into();
+        for block in 1..=5 {
+            let chunk = reader.read(&name, false);
+            assert!(chunk.payloads.is_empty() && !chunk.at_end);
+            assert_eq!(
+                reader.bytes,
+                block * READ_BYTES as u64,
+                "none is kept to be looked at again"
+            );
+        }
+        // Opened again among the blanks, it is still what its first record shows.
+        reader.close();
+        reader.open().expect("opened");
+        let chunk = reader.read(&name, false);
+        assert_eq!(&chunk.payloads[0].bytes[..], b"{\n\"a\":1\n}");
+    }
 }

@@ -3,71 +3,73 @@
 use std::sync::Arc;
 
 use super::frame::{DOCUMENT_BYTES_MAX, LINE_BYTES_MAX};
+use super::scan::{Scan, find_newline};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Lines,
+    /// Lines of comma-separated values, which go on where a quoted value holds a line feed.
+    Rows,
     Documents,
 }
 
-/// Keys under which a document may hold its records in an array.
-pub type Wrappers = Arc<[Box<str>]>;
+/// What a source's format says of the way its records stand in a file.
+#[derive(Clone, Debug, Default)]
+pub struct Framing {
+    /// Keys under which a document may hold its records in an array.
+    pub wrappers: Arc<[Box<str>]>,
+    /// The records are comma-separated values.
+    pub rows: bool,
+}
 
-/// Decides a file's shape from its beginning; `None`: not enough of it is there yet. Documents: the first line opens a value, does not
-/// close it, and the following line goes on as JSON may. Lines: everything else, in particular a first line that was cut by a crash.
-pub(super) fn detect(data: &[u8], at_end: bool, wrappers: &Wrappers) -> Option<Shape> {
-    let undecided = at_end.then_some(Shape::Lines);
-    let Some(start) = data.iter().position(|byte| !byte.is_ascii_whitespace()) else {
-        return undecided;
-    };
-    if !matches!(data[start], b'{' | b'[') {
-        return Some(Shape::Lines);
+/// Decides a file's shape from its beginning, which is no space; `None`: not enough of it is there yet. Documents: the first line opens
+/// a value, does not close it, and the following line goes on as JSON may. Lines: everything else, in particular a first line that was
+/// cut by a crash. However much is at hand, the same bytes decide.
+pub(super) fn detect(data: &[u8], at_end: bool, framing: &Framing) -> Option<Shape> {
+    if framing.rows {
+        return Some(Shape::Rows);
     }
-    let mut open = Vec::new();
-    let (mut in_string, mut escaped, mut last) = (false, false, 0u8);
-    for (index, &byte) in data.iter().enumerate().skip(start) {
-        if index - start > LINE_BYTES_MAX {
-            // One enormous line: only a document may be that long.
-            return Some(Shape::Documents);
+    let undecided = at_end.then_some(Shape::Lines);
+    match data.first() {
+        None => return None,
+        Some(b'{' | b'[') => {}
+        Some(_) => return Some(Shape::Lines),
+    }
+    let mut scan = Scan::default();
+    for window in [DOCUMENT_BYTES_MAX, LINE_BYTES_MAX] {
+        let window = &data[..data.len().min(window)];
+        let line = find_newline(window, scan.at);
+        if scan.value(&window[..line.unwrap_or(window.len())]).is_some() {
+            return Some(Shape::Lines);
         }
-        if index - start == DOCUMENT_BYTES_MAX && array_in(data, wrappers).is_some() {
+        if let Some(line) = line {
+            if scan.in_string() {
+                return Some(Shape::Lines);
+            }
+            let rest = &data[line..];
+            let blanks = &rest[..rest.len().min(DOCUMENT_BYTES_MAX)];
+            return match blanks.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                Some(following) => Some(goes_on(&scan, *following)),
+                None if blanks.len() < rest.len() => Some(Shape::Lines),
+                None => undecided,
+            };
+        }
+        if window.len() == data.len() {
+            return undecided;
+        }
+        if array_in(window, framing).is_some() {
             // An array of records without line breaks.
             return Some(Shape::Documents);
         }
-        match byte {
-            b'\n' if in_string => return Some(Shape::Lines),
-            b'\n' => {
-                let Some(following) = data[index..].iter().find(|byte| !byte.is_ascii_whitespace()) else {
-                    return undecided;
-                };
-                return Some(shape_of_continuation(last, *following, open.last().copied()));
-            }
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => open.push(byte),
-            b'}' | b']' => {
-                open.pop();
-                if open.is_empty() {
-                    return Some(Shape::Lines);
-                }
-            }
-            _ => {}
-        }
-        if !byte.is_ascii_whitespace() {
-            last = byte;
-        }
     }
-    undecided
+    // One enormous line: only a document may be that long.
+    Some(Shape::Documents)
 }
 
-/// A line break inside a value: an opening bracket after it goes on with that value only after `[`, `:` or a comma between an array's
-/// elements; otherwise the first line is a broken record and the second one a new record.
-fn shape_of_continuation(last: u8, following: u8, innermost: Option<u8>) -> Shape {
-    let opens = matches!(following, b'{' | b'[');
-    let may_open = matches!(last, b'[' | b':') || (last == b',' && innermost == Some(b'['));
-    if opens && !may_open {
+/// A line break inside a value: an opening bracket after it goes on with that value only where JSON allows one; otherwise the first
+/// line is a broken record and the second one a new record.
+fn goes_on(scan: &Scan, following: u8) -> Shape {
+    if matches!(following, b'{' | b'[') && !scan.may_open() {
         Shape::Lines
     } else {
         Shape::Documents
@@ -75,8 +77,9 @@ fn shape_of_continuation(last: u8, following: u8, innermost: Option<u8>) -> Shap
 }
 
 /// Where the inside of a document's array of records begins, and how many brackets are open there. As the decoder looks for it: the
-/// document itself, or the first member that is no scalar, under a known key.
-pub(super) fn array_in(data: &[u8], wrappers: &Wrappers) -> Option<(usize, u8)> {
+/// document itself, or the first member that is no scalar, under a known key, not further in than a document that is handed on whole.
+pub(super) fn array_in(data: &[u8], framing: &Framing) -> Option<(usize, u8)> {
+    let data = &data[..data.len().min(DOCUMENT_BYTES_MAX)];
     let skip_space = |from: usize| {
         let rest = data.get(from..)?;
         Some(from + rest.iter().position(|byte| !byte.is_ascii_whitespace())?)
@@ -97,7 +100,7 @@ pub(super) fn array_in(data: &[u8], wrappers: &Wrappers) -> Option<(usize, u8)> 
         match data[at] {
             b'[' => {
                 let key = data.get(key)?;
-                let is_known = wrappers.iter().any(|wrapper| wrapper.as_bytes() == key);
+                let is_known = framing.wrappers.iter().any(|wrapper| wrapper.as_bytes() == key);
                 return is_known.then_some((at + 1, 2));
             }
             b'{' => return None,
@@ -126,7 +129,7 @@ fn string_length(data: &[u8]) -> usize {
 }
 
 /// The length of what stands before the next comma or bracket, as far as it is there; at least 1.
-pub(super) fn scalar_length(data: &[u8]) -> usize {
+fn scalar_length(data: &[u8]) -> usize {
     let begin = match data.first() {
         Some(b'"') => string_length(data).min(data.len()),
         _ => 1,

@@ -10,9 +10,9 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, TableProperty, ensure_table_uri};
 
-use super::disk;
 use super::error::StoreError;
 use super::tables::Table;
+use super::{disk, mend};
 
 /// Name under which a log keeps the newest epoch that was applied to it.
 const APP_ID: &str = "sentrail";
@@ -40,8 +40,13 @@ pub(super) async fn load(dir: &Path, table: Table) -> Result<Option<DeltaTable>,
     {
         return Ok(None);
     }
-    delta.load().await.map_err(StoreError::delta(table))?;
-    Ok(Some(delta))
+    match delta.load().await {
+        Ok(()) => match mend::emptied(dir, table)? {
+            Some(damage) => Err(damage),
+            None => Ok(Some(delta)),
+        },
+        Err(error) => Err(mend::damage(dir, table)?.unwrap_or_else(|| StoreError::delta(table)(error))),
+    }
 }
 
 /// For a reader, which cannot bring a table up to date.

@@ -47,8 +47,18 @@ pub enum StoreError {
     )]
     Schema { table: Table, reason: String },
 
-    #[error("table `{}`: {source}", .table.name())]
-    Delta { table: Table, source: Box<DeltaTableError> },
+    #[error(
+        "table `{}` cannot be read: {path} is damaged ({reason}); trying again does not help, restore the data directory from a \
+         backup or start from an empty one", .table.name()
+    )]
+    DamagedLog {
+        table: Table,
+        path: PathBuf,
+        reason: String,
+    },
+
+    #[error("table `{}`: {reason}", .table.name())]
+    Delta { table: Table, reason: String },
 
     #[error("writing {path}: {source}")]
     Parquet { path: PathBuf, source: ParquetError },
@@ -73,10 +83,11 @@ impl StoreError {
         }
     }
 
+    /// With the first line only: what may follow is a trace, which tells people nothing.
     pub(super) fn delta(table: Table) -> impl FnOnce(DeltaTableError) -> StoreError {
-        move |source| StoreError::Delta {
+        move |error| StoreError::Delta {
             table,
-            source: Box::new(source),
+            reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
         }
     }
 

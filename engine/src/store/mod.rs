@@ -17,6 +17,7 @@ mod disk;
 pub mod error;
 pub mod failpoint;
 mod manifest;
+mod mend;
 mod mirror;
 mod parts;
 mod provider;
@@ -107,6 +108,7 @@ impl Store {
         }
         disk::sync_dir(dir)?;
         let lock = wait_for_lock(dir).await?;
+        mend::mend(dir).await?;
         let mut deltas = BTreeMap::new();
         for table in Table::ALL {
             deltas.insert(table, delta::load_or_create(dir, table).await?);
@@ -261,6 +263,20 @@ fn remove_unborn_files(dir: &Path, newest: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether an engine could open the data directory now, and what it would find there. Makes nothing.
+pub fn check(dir: &Path) -> Result<&'static str, StoreError> {
+    let path = dir.join("lock");
+    match path.try_exists() {
+        Ok(true) => match lock(dir)? {
+            Some(_) => Ok("no other engine runs on it"),
+            None => Err(StoreError::Locked { dir: dir.to_path_buf() }),
+        },
+        Ok(false) if dir.exists() => Ok("no engine has run on it yet"),
+        Ok(false) => Ok("an engine will make it"),
+        Err(source) => Err(StoreError::io("look for", &path)(source)),
+    }
+}
+
 /// The lock, for an engine. A reader that finishes a dead engine's epoch has it for a moment.
 async fn wait_for_lock(dir: &Path) -> Result<File, StoreError> {
     for _ in 0..READ_TRIES {
@@ -288,6 +304,11 @@ fn lock(dir: &Path) -> Result<Option<File>, StoreError> {
 pub async fn open_readonly(dir: &Path) -> Result<View, StoreError> {
     if Manifest::load_newest(dir)?.is_none() && !dir.join("tables").is_dir() {
         return Err(StoreError::NoData { dir: dir.to_path_buf() });
+    }
+    if mend::is_needed(dir)?
+        && let Ok(Some(_lock)) = lock(dir)
+    {
+        mend::mend(dir).await?;
     }
     let mut tries = 0;
     loop {

@@ -145,6 +145,58 @@ fn corrupt_compressed_data_is_told_and_what_came_before_it_is_read() {
 }
 
 #[test]
+fn what_stands_behind_compressed_data_is_told_and_costs_nothing() {
+    let dir = Scratch::new();
+    let mut bytes = gzip(&lines(0..1_000));
+    bytes.extend_from_slice(b"PK\x03\x04 and other things that are no gzip");
+    let seen = read_all(&dir.write("padded", bytes), &Offsets::new());
+    assert_eq!(seen.texts(), expected(0..1_000));
+    assert!(seen.was_told("corrupt or breaks off"), "{:?}", seen.told);
+}
+
+#[test]
+fn a_zstandard_file_that_asks_for_too_much_memory_is_refused() {
+    let dir = Scratch::new();
+    // A frame whose window is 2 GiB.
+    let path = dir.write("wide", [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00]);
+    let seen = read_all(&path, &Offsets::new());
+    assert_eq!(seen.payloads.len(), 0);
+    assert!(seen.was_told("too much memory"), "{:?}", seen.told);
+}
+
+#[test]
+fn a_file_without_an_end_of_line_does_not_keep_the_sources_from_stopping() {
+    let dir = Scratch::new();
+    // It takes up no room on disk and would take minutes to be read.
+    for follow in [false, true] {
+        let path = dir.write("zeros", "{\"n\":0}\n");
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(1 << 40))
+            .expect("a sparse file");
+        let mut run = Run::start(&[file_source("s", &path, follow)], &Offsets::new());
+        run.until("the record before", |seen| !seen.payloads.is_empty());
+        assert_eq!(run.stop().texts(), expected(0..1));
+    }
+}
+
+#[test]
+fn rows_are_read_whole_and_reading_goes_on_between_them() {
+    let dir = Scratch::new();
+    let row = |n: usize| format!("{n},\"select\n  {n}\n\"\"x\"\";{:>300}\"", "");
+    let text: String = (0..9_000).map(|n| row(n) + "\r\n").collect();
+    let mut settings = file_source("s", &dir.write("rows.csv", &text), false);
+    settings.format = "rows".into();
+    let mut run = Run::start(std::slice::from_ref(&settings), &Offsets::new());
+    run.until("the first batch", |seen| !seen.batches.is_empty());
+    let first = run.stop();
+    let rest = Run::start(&[settings], &first.offsets).finish();
+    let texts = [first.texts(), rest.texts()].concat();
+    assert_eq!(texts, (0..9_000).map(row).collect::<Vec<_>>());
+}
+
+#[test]
 fn bounded_files_are_read_in_the_order_of_event_time() {
     let dir = Scratch::new();
     let later = dir.write("a", lines(40_000..80_000));
@@ -219,7 +271,7 @@ fn a_pattern_without_files_is_refused_unless_followed() {
         std::slice::from_ref(&bounded),
         &Offsets::new(),
         &dir.path("spool"),
-        &wrappers,
+        &framing,
         Arc::default(),
     )
     .err();

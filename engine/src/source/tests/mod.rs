@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
-use super::{Progress, SourceEvent, Sources, Wrappers, start};
+use super::{Framing, Progress, SourceEvent, Sources, start};
 use crate::config::{SourceKind, SourceSettings};
 use crate::model::{InputId, Micros, Offsets, Payload};
 
@@ -70,8 +70,11 @@ fn source(name: &str, kind: SourceKind) -> SourceSettings {
     }
 }
 
-fn wrappers(_: &SourceSettings) -> Wrappers {
-    ["Records".into()].into()
+fn framing(source: &SourceSettings) -> Framing {
+    Framing {
+        wrappers: ["Records".into()].into(),
+        rows: source.format == "rows",
+    }
 }
 
 /// A pipeline that only remembers.
@@ -117,7 +120,7 @@ impl Run {
     fn start_timed(settings: &[SourceSettings], resume: &Offsets, time_of: fn(&Payload) -> Option<Micros>) -> Run {
         let progress = Arc::new(Progress::default());
         let spools = Scratch::new();
-        let (sources, events) = start(settings, resume, &spools.0, &wrappers, Arc::clone(&progress)).expect("started");
+        let (sources, events) = start(settings, resume, &spools.0, &framing, Arc::clone(&progress)).expect("started");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
