@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::config::CorrelateSettings;
-use crate::model::{Detection, Incident, IncidentStatus, PathStep, ScorePart, Severity, time};
+use crate::model::incident::FINDINGS_MAX;
+use crate::model::{Detection, Entity, Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity, time};
 
 use super::graph::{Step, TenantGraph, ends};
 use super::link::Link;
@@ -46,6 +47,7 @@ pub fn assemble(
             entities.insert(roled.entity.to_string());
         }
     }
+    let path = path(graph, component, &members);
     Some(Incident {
         incident_id: Incident::id_of(tenant, &seed.detection_id).to_string(),
         tenant: tenant.to_owned(),
@@ -62,8 +64,36 @@ pub fn assemble(
         layers: layers.into_iter().map(str::to_owned).collect(),
         detection_ids: members.iter().map(|detection| detection.detection_id.clone()).collect(),
         merged_into: None,
-        path: path(graph, component, &members),
+        findings: findings(&members, &path),
+        path,
     })
+}
+
+/// What an alert tells of the members, which are ordered by (time, id).
+pub fn findings(members: &[&Detection], path: &[PathStep]) -> Vec<Finding> {
+    let steps: BTreeSet<&str> = path.iter().filter_map(|step| step.detection_id.as_deref()).collect();
+    let mut told = members.to_vec();
+    if told.len() > FINDINGS_MAX {
+        told.sort_by_key(|member| !steps.contains(member.detection_id.as_str()));
+        told.truncate(FINDINGS_MAX);
+        told.sort_by_key(|member| (member.time, &member.detection_id));
+    }
+    told.into_iter().map(finding).collect()
+}
+
+fn finding(detection: &Detection) -> Finding {
+    Finding {
+        detection_id: detection.detection_id.clone(),
+        time: detection.time,
+        plugin: detection.plugin.clone(),
+        plugin_version: detection.plugin_version.clone(),
+        rule: detection.rule.clone(),
+        severity: detection.severity,
+        title: detection.title.clone(),
+        message: detection.message.clone(),
+        techniques: detection.techniques.clone(),
+        layer: detection.layer.clone(),
+    }
 }
 
 /// Points for the worst finding, by severity.
@@ -327,15 +357,38 @@ fn reasons<'a>(graph: &TenantGraph, component: &'a Component, members: &[&'a Det
                 .member(id)
                 .map(|member| member.detection.title.as_str())
                 .unwrap_or_default();
-            let why = match link.steps.is_empty() {
-                true => format!("same {} as \"{title}\"", graph.node(link.anchor).entity),
-                false => format!("joined to \"{title}\" because {}", words(graph, &link.steps)),
+            let (why, steps) = match (shared_entity(graph, id, to, link), link.steps.as_slice()) {
+                (Some(entity), _) => (format!("same {entity} as \"{title}\""), Vec::new()),
+                (None, steps) => (
+                    format!("joined to \"{title}\" because {}", words(graph, steps)),
+                    steps.to_vec(),
+                ),
             };
-            reasons.insert(to, (why, link.steps.clone()));
+            reasons.insert(to, (why, steps));
             queue.push_back(to);
         }
     }
     reasons
+}
+
+/// The entity that says more than the relations of `link`: the one that is the link, or, where several relations would have to be told,
+/// one that both detections name all the same. No link says so when other detections on that entity lie between the two.
+fn shared_entity<'a>(graph: &'a TenantGraph, id: &str, to: &str, link: &Link) -> Option<&'a Entity> {
+    match link.steps.len() {
+        0 => return Some(&graph.node(link.anchor).entity),
+        1 => return None,
+        _ => {}
+    }
+    let (one, other) = (graph.member(id)?, graph.member(to)?);
+    let specific = |node| {
+        [one, other]
+            .into_iter()
+            .all(|member| graph.specific(node, member.detection.time))
+    };
+    let both = one.anchors.iter().filter(|anchor| other.anchors.contains(anchor));
+    both.filter(|anchor| specific(**anchor))
+        .map(|anchor| &graph.node(*anchor).entity)
+        .min()
 }
 
 fn words(graph: &TenantGraph, steps: &[Step]) -> String {
