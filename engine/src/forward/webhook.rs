@@ -81,6 +81,9 @@ impl Webhook {
             Err(error) if error.is_builder() => {
                 Outcome::Refused(format!("cannot be sent: {}", self.fit_to_show(&chain(error))))
             }
+            Err(error) if error.is_timeout() && !error.is_connect() => {
+                Outcome::retry(format!("no answer within {} s", SEND_TIMEOUT.as_secs()))
+            }
             Err(error) => Outcome::retry(self.fit_to_show(&chain(error))),
         }
     }
