@@ -224,7 +224,10 @@ fn an_alert_that_is_refused_is_kept_and_counted_and_says_no_secret() {
     let config =
         file_config(&data, &logs, &plugins, &more).replace("type = \"file\"\n", "type = \"file\"\nfollow = true\n");
     let at = scratch.path().join("c.toml");
-    let environment = [("HOOK", "k3y-of-the-hook"), ("RUST_LOG", "trace")];
+    let environment = [
+        ("HOOK", "k3y-of-the-hook"),
+        ("RUST_LOG", "sentrail=trace,reqwest=trace,hyper=trace,hyper_util=trace"),
+    ];
     let mut engine = spawn_run(&config, &at, &environment);
     let counted = |name: &str| samples(&http_get(port, "/metrics").unwrap_or_default(), name);
     until("a refusal, and no alert that waits", || {
