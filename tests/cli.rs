@@ -138,6 +138,28 @@ fn an_attack_is_one_incident_that_sql_search_and_show_agree_on() {
         .next()
         .unwrap()
     );
+    // The list says the same of it, without path and evidence.
+    let listed = text(&sentrail(&["incident", "list", "--data", data, "--format", "json"]).stdout);
+    let listed: Vec<serde_json::Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let same = listed.iter().find(|incident| incident["incident_id"] == id).unwrap();
+    let mut fields = shown.clone();
+    let evidence = fields.as_object_mut().unwrap().remove("evidence").unwrap();
+    fields.as_object_mut().unwrap().remove("path").unwrap();
+    assert_eq!(fields, *same);
+    assert!(
+        same["score_parts"][0]["why"].is_string() && same["first_time"].is_string(),
+        "{same}"
+    );
+    let evidence = evidence.as_array().unwrap();
+    assert_eq!(evidence.len(), shown["detection_count"].as_u64().unwrap() as usize);
+    assert!(
+        evidence
+            .iter()
+            .all(|detection| detection["title"].is_string() && detection["event_ids"][0].is_string())
+    );
+    let story = text(&sentrail(&["incident", "show", id, "--data", data]).stdout);
+    let long = story.split(|c: char| !c.is_alphanumeric()).find(|word| word.len() > 32);
+    assert_eq!(long, None, "{story}");
     let dot = text(&sentrail(&["incident", "show", id, "--data", data, "--format", "dot"]).stdout);
     assert!(dot.starts_with("digraph") && dot.contains(" -> "));
     assert!(text(&sentrail(&["incident", "list", "--data", data]).stdout).contains(&id[..8]));
@@ -185,6 +207,20 @@ fn a_bad_query_says_what_is_wrong_and_exits_1() {
         assert_eq!(output.status.code(), Some(1), "{query}");
         assert!(text(&output.stderr).contains(word), "{query}: {}", text(&output.stderr));
     }
+    for (query, word) in [
+        ("severity:urgent", "informational, low, medium, high, critical"),
+        ("sevrity:high", "no field `sevrity`"),
+    ] {
+        let found = sentrail(&["search", "--data", data, query]);
+        let joined = sentrail(&["sql", "--data", data, &format!("SELECT * FROM search('{query}')")]);
+        for output in [found, joined] {
+            assert_eq!(output.status.code(), Some(1), "{query}");
+            assert!(text(&output.stderr).contains(word), "{query}: {}", text(&output.stderr));
+        }
+    }
+    // What the documentation asks first.
+    let found = sentrail(&["search", "--data", data, "severity:critical", "--format", "json"]);
+    assert!(text(&found.stdout).contains("\"Critical\""), "{}", text(&found.stderr));
     let output = sentrail(&["sql", "--data", "/does/not/exist", "SELECT 1"]);
     assert!(!output.status.success() && text(&output.stderr).contains("/does/not/exist"));
 }

@@ -1,5 +1,6 @@
 //! A running engine as its operator sees it: health, metrics, exit codes, how often it speaks.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -117,8 +118,145 @@ fn check_shows_neither_tokens_nor_passwords() {
     assert!(!all.contains("t0ken") && !all.contains("pa55"), "{all}");
 }
 
+/// The samples of a metric, by the value of its one label.
+fn samples(metrics: &str, name: &str) -> BTreeMap<String, u64> {
+    let of = |line: &str| {
+        let (label, value) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("\"} ")?;
+        Some((label.split_once("=\"")?.1.to_owned(), value.parse().ok()?))
+    };
+    metrics.lines().filter_map(of).collect()
+}
+
+#[test]
+fn figures_agree_in_metrics_and_in_the_table_though_nothing_comes_any_more() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let (logs, data) = (scratch.path().join("logs"), scratch.path().join("data"));
+    let records = simulated(7, 3_000);
+    write_logs(&logs, &records);
+    let port = free_port();
+    let more = format!("[serve]\nhttp = \"127.0.0.1:{port}\"\n");
+    let config = file_config(&data, &logs, &plugins, &more)
+        .replace("type = \"file\"\n", "type = \"file\"\nfollow = true\n")
+        .replacen("[plugins]", "flush_interval = \"300ms\"\n[plugins]", 1);
+    let mut engine = spawn_run(&config, &scratch.path().join("c.toml"), &[]);
+    let metrics = || http_get(port, "/metrics").unwrap_or_default();
+    let total = |metrics: &str, name: &str| samples(metrics, name).values().sum::<u64>();
+    until("every record", || total(&metrics(), "sentrail_records_total") == 3_000);
+    let counted = metrics();
+    for (source, read) in samples(&counted, "sentrail_records_total") {
+        let of = |name: &str| samples(&counted, name)[&source];
+        let parts = [
+            "sentrail_events_total",
+            "sentrail_rejected_total",
+            "sentrail_duplicates_total",
+        ];
+        assert_eq!(read, parts.into_iter().map(of).sum::<u64>(), "{source}");
+    }
+
+    // Figures go on changing for a while, as the watermark lets rows go; then both say the same.
+    let sql = "SELECT plugin, last_value(batches ORDER BY time) AS batches, last_value(rows ORDER BY time) AS rows \
+               FROM plugin_health GROUP BY plugin";
+    until("the table catches up with the metrics", || {
+        let metrics = metrics();
+        let (batches, figures) = (
+            samples(&metrics, "sentrail_plugin_batches_total"),
+            samples(&metrics, "sentrail_plugin_rows_total"),
+        );
+        let told: BTreeMap<String, (u64, u64)> = rows(&data, sql)
+            .iter()
+            .map(|row| {
+                let row: serde_json::Value = serde_json::from_str(row).unwrap();
+                let figure = |name: &str| row[name].as_u64().unwrap();
+                (
+                    row["plugin"].as_str().unwrap().to_owned(),
+                    (figure("batches"), figure("rows")),
+                )
+            })
+            .collect();
+        let shown = figures
+            .into_iter()
+            .map(|(plugin, rows)| (plugin.clone(), (batches[&plugin], rows)));
+        let shown: BTreeMap<String, (u64, u64)> = shown.collect();
+        !shown.is_empty() && shown == told && shown.values().all(|(_, rows)| *rows > 0)
+    });
+    let _ = engine.kill();
+    let _ = engine.wait();
+}
+
+/// Answers every request with a refusal that repeats it, and a terminal's escapes.
+fn echo(listener: std::net::TcpListener) {
+    use std::io::Read;
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { break };
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let head = String::from_utf8_lossy(&request[..read]).into_owned();
+            let head = head.split("\r\n\r\n").next().unwrap_or_default();
+            let body = format!("{}\u{1b}[2J\u{202e}{head}", "k3y-of-the-hook");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 400 No\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            // Closing on what was not read would cut the answer off.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+}
+
+#[test]
+fn an_alert_that_is_refused_is_kept_and_counted_and_says_no_secret() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let (logs, data) = (scratch.path().join("logs"), scratch.path().join("data"));
+    write_logs(&logs, &simulated(7, 3_000));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = listener.local_addr().unwrap();
+    echo(listener);
+    let port = free_port();
+    let more = format!(
+        "[serve]\nhttp = \"127.0.0.1:{port}\"\n[[forward]]\nname = \"soar\"\ntype = \"webhook\"\n\
+         url = \"http://us3r:pa55word@{hook}/hook/t0ken?key=k3yy\"\nsecret_env = \"HOOK\"\n"
+    );
+    let config =
+        file_config(&data, &logs, &plugins, &more).replace("type = \"file\"\n", "type = \"file\"\nfollow = true\n");
+    let at = scratch.path().join("c.toml");
+    let environment = [
+        ("HOOK", "k3y-of-the-hook"),
+        ("RUST_LOG", "sentrail=trace,reqwest=trace,hyper=trace,hyper_util=trace"),
+    ];
+    let mut engine = spawn_run(&config, &at, &environment);
+    let counted = |name: &str| samples(&http_get(port, "/metrics").unwrap_or_default(), name);
+    until("a refusal, and no alert that waits", || {
+        counted("sentrail_forward_dead_letters_total")
+            .get("soar")
+            .is_some_and(|count| *count > 0)
+            && counted("sentrail_forward_lag_alerts").get("soar") == Some(&0)
+    });
+    let health = http_get(port, "/healthz").unwrap();
+    let _ = engine.kill();
+    let _ = engine.wait();
+    assert!(
+        health.contains("\"status\":\"ok\"") && !health.contains("degraded"),
+        "{health}"
+    );
+    let dead = std::fs::read_to_string(data.join("forward/soar.dead.ndjson")).unwrap();
+    let log = std::fs::read_to_string(at.with_extension("log")).unwrap();
+    assert!(log.contains("the receiver refused an alert") && log.contains("soar.dead.ndjson"));
+    for (place, text) in [("health", &health), ("dead letters", &dead), ("log", &log)] {
+        for secret in ["t0ken", "k3yy", "us3r", "pa55", "k3y-of-the-hook", "dXMzcjpwYTU1d29yZA"] {
+            let line = text.lines().find(|line| line.contains(secret)).unwrap_or_default();
+            assert!(line.is_empty(), "`{secret}` in the {place}: {line}");
+        }
+        assert!(!text.contains('\u{202e}') && !text.contains("\u{1b}[2J"), "{place}");
+    }
+}
+
 /// Appends the records in `slices` parts, with `pause` after each.
-fn grow(logs: &Path, records: &std::collections::BTreeMap<&'static str, Vec<String>>, slices: usize, pause: Duration) {
+fn grow(logs: &Path, records: &BTreeMap<&'static str, Vec<String>>, slices: usize, pause: Duration) {
     for slice in 0..slices {
         for (format, lines) in records {
             let part = lines.len() * slice / slices..lines.len() * (slice + 1) / slices;
@@ -167,7 +305,7 @@ fn an_incident_that_only_grows_is_not_told_anew_with_every_batch() {
         })
         .collect();
     revisions.sort();
-    let mut grown = std::collections::BTreeMap::<&str, usize>::new();
+    let mut grown = BTreeMap::<&str, usize>::new();
     for pair in revisions.windows(2) {
         if pair[0].0 == pair[1].0 && pair[0].2 == pair[1].2 {
             *grown.entry(&pair[0].0).or_default() += 1;

@@ -6,11 +6,12 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use datafusion::prelude::SessionContext;
+use serde_json::{Map, Value};
 
 use super::DataDirectory;
-use crate::model::{Incident, time::to_rfc3339};
+use crate::model::{Incident, shorten_hashes, time::to_rfc3339};
 use crate::pipeline;
-use crate::query::{Format, harmless};
+use crate::query::{self, Format, harmless};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -57,7 +58,10 @@ pub async fn incident(command: Command) -> anyhow::Result<()> {
             let incident = find(&session, &id).await?;
             match format {
                 ShowFormat::Text => super::out(&story(&incident))?,
-                ShowFormat::Json => super::out(&format!("{}\n", serde_json::to_string_pretty(&incident)?))?,
+                ShowFormat::Json => {
+                    let whole = whole(&session, &incident.incident_id).await?;
+                    super::out(&format!("{}\n", serde_json::to_string_pretty(&whole)?))?;
+                }
                 ShowFormat::Dot => super::out(&dot(&incident))?,
             }
             Ok(())
@@ -66,19 +70,61 @@ pub async fn incident(command: Command) -> anyhow::Result<()> {
 }
 
 async fn list(data: &Path, format: ListFormat) -> anyhow::Result<()> {
+    const WORST_FIRST: &str = "ORDER BY severity_id DESC, score DESC, incident_id";
     let session = super::query::session(data).await?;
-    let columns = match format {
+    match format {
         ListFormat::Text => {
-            "incident_id, severity, round(score, 0) AS score, status, detection_count AS detections, first_time, last_time, title"
+            let sql = format!(
+                "SELECT incident_id, severity, round(score, 0) AS score, status, detection_count AS detections, first_time, \
+                 last_time, title FROM incidents {WORST_FIRST}"
+            );
+            super::query::print(&session, &sql, Format::Table).await
         }
-        ListFormat::Json => "*",
-    };
-    let sql = format!("SELECT {columns} FROM incidents ORDER BY severity_id DESC, score DESC, incident_id");
-    let format = match format {
-        ListFormat::Text => Format::Table,
-        ListFormat::Json => Format::Json,
-    };
-    super::query::print(&session, &sql, format).await
+        ListFormat::Json => {
+            let mut lines = String::new();
+            for incident in objects(&session, &format!("SELECT * FROM incidents {WORST_FIRST}")).await? {
+                let _ = writeln!(lines, "{}", Value::Object(incident));
+            }
+            super::out(&lines)
+        }
+    }
+}
+
+/// One incident as `list` gives it, with its path and the detections it is made of.
+async fn whole(session: &SessionContext, id: &str) -> anyhow::Result<Map<String, Value>> {
+    let incidents = objects(session, &format!("SELECT * FROM incidents WHERE incident_id = '{id}'")).await?;
+    let mut incident = incidents.into_iter().next().context("it was found before")?;
+    let path = format!(
+        "SELECT step, time, from_entity, to_entity, action, technique, detection_id, why FROM incident_path \
+         WHERE incident_id = '{id}' ORDER BY step"
+    );
+    let evidence = format!(
+        "SELECT d.detection_id, d.time, d.plugin, d.plugin_version, d.rule, d.severity, d.title, d.message, d.techniques, \
+         d.entities, d.event_ids, d.layer, d.action, d.late FROM incident_evidence e \
+         JOIN detections d ON d.detection_id = e.detection_id WHERE e.incident_id = '{id}' ORDER BY e.position"
+    );
+    for (name, sql) in [("path", path), ("evidence", evidence)] {
+        let rows = objects(session, &sql).await?;
+        incident.insert(name.to_owned(), rows.into_iter().map(Value::Object).collect());
+    }
+    Ok(incident)
+}
+
+/// Rows as objects with the columns as fields, written as `sentrail sql --format json` writes them.
+async fn objects(session: &SessionContext, sql: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let mut lines = Vec::new();
+    query::render(&query::sql(session, sql).await?, Format::Json, &mut lines)?;
+    let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<Map<String, Value>>();
+    rows.map(|row| {
+        let mut row = row?;
+        // The table holds it as text.
+        if let Some(Value::String(parts)) = row.get("score_parts") {
+            let parts = serde_json::from_str(parts).context("score_parts")?;
+            row.insert("score_parts".to_owned(), parts);
+        }
+        Ok(row)
+    })
+    .collect()
 }
 
 /// The newest revision of the one incident whose id begins with `prefix`.
@@ -95,7 +141,7 @@ pub async fn find(session: &SessionContext, prefix: &str) -> anyhow::Result<Inci
     }
 }
 
-/// The incident as a story, for a terminal: what came from logs cannot steer it.
+/// The incident as a story, for a terminal: what came from logs cannot steer it. Hashes are shortened; `--format json` has them whole.
 pub fn story(incident: &Incident) -> String {
     let mut text = String::new();
     let w = &mut text;
@@ -143,8 +189,8 @@ pub fn story(incident: &Incident) -> String {
             to_rfc3339(step.time),
             step.action
         );
-        let _ = writeln!(w, "       {arrow}");
-        let _ = writeln!(w, "       {}", step.why);
+        let _ = writeln!(w, "       {}", shorten_hashes(&arrow));
+        let _ = writeln!(w, "       {}", shorten_hashes(&step.why));
     }
     harmless(&text)
 }
@@ -185,8 +231,8 @@ fn dot(incident: &Incident) -> String {
         let _ = writeln!(
             text,
             "  {} -> {} [label={}{style}];",
-            quote(from),
-            quote(to),
+            quote(&shorten_hashes(from)),
+            quote(&shorten_hashes(to)),
             quote(&label)
         );
     }

@@ -27,7 +27,7 @@ pub struct SqlArguments {
 pub struct SearchArguments {
     #[command(flatten)]
     data: DataDirectory,
-    /// Words, or FIELD:WORD with title, entity, technique, severity, status, layer.
+    /// Words, or FIELD:WORD with title, entity, technique, severity, status, layer, text, incident_id.
     query: String,
     /// table, json (one object per line) or csv.
     #[arg(long, default_value = "table")]

@@ -1,12 +1,14 @@
 //! A component of linked detections → an incident: seed, score, title, path.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use crate::config::CorrelateSettings;
-use crate::model::{Detection, Incident, IncidentStatus, PathStep, ScorePart, Severity, time};
+use crate::model::incident::FINDINGS_MAX;
+use crate::model::{Detection, Entity, Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity, time};
 
-use super::graph::{Step, TenantGraph, ends};
+use super::graph::{Lead, Step, TenantGraph, ends};
 use super::link::Link;
 
 /// Steps that a path shows; the rest is counted in the last step's reason.
@@ -46,6 +48,7 @@ pub fn assemble(
             entities.insert(roled.entity.to_string());
         }
     }
+    let path = path(graph, component, &members);
     Some(Incident {
         incident_id: Incident::id_of(tenant, &seed.detection_id).to_string(),
         tenant: tenant.to_owned(),
@@ -62,8 +65,36 @@ pub fn assemble(
         layers: layers.into_iter().map(str::to_owned).collect(),
         detection_ids: members.iter().map(|detection| detection.detection_id.clone()).collect(),
         merged_into: None,
-        path: path(graph, component, &members),
+        findings: findings(&members, &path),
+        path,
     })
+}
+
+/// What an alert tells of the members, which are ordered by (time, id).
+pub fn findings(members: &[&Detection], path: &[PathStep]) -> Vec<Finding> {
+    let steps: BTreeSet<&str> = path.iter().filter_map(|step| step.detection_id.as_deref()).collect();
+    let mut told = members.to_vec();
+    if told.len() > FINDINGS_MAX {
+        told.sort_by_key(|member| !steps.contains(member.detection_id.as_str()));
+        told.truncate(FINDINGS_MAX);
+        told.sort_by_key(|member| (member.time, &member.detection_id));
+    }
+    told.into_iter().map(finding).collect()
+}
+
+fn finding(detection: &Detection) -> Finding {
+    Finding {
+        detection_id: detection.detection_id.clone(),
+        time: detection.time,
+        plugin: detection.plugin.clone(),
+        plugin_version: detection.plugin_version.clone(),
+        rule: detection.rule.clone(),
+        severity: detection.severity,
+        title: detection.title.clone(),
+        message: detection.message.clone(),
+        techniques: detection.techniques.clone(),
+        layer: detection.layer.clone(),
+    }
 }
 
 /// Points for the worst finding, by severity.
@@ -300,10 +331,11 @@ fn number(mut steps: Vec<PathStep>) -> Vec<PathStep> {
 
 type Reasons<'a> = BTreeMap<&'a str, (String, Vec<Step>)>;
 
-/// For each member the link by which a walk from the seed first reaches it, in words and as relations.
-fn reasons<'a>(graph: &TenantGraph, component: &'a Component, members: &[&'a Detection]) -> Reasons<'a> {
+/// For each member the link by which it is reached from the seed, in words and as relations. Of all links that lead on from what is
+/// reached the most telling is taken next, wherever it starts; then the shortest, then the earliest, so that the reason does not
+/// depend on how the graph was built.
+fn reasons<'a>(graph: &'a TenantGraph, component: &'a Component, members: &[&'a Detection]) -> Reasons<'a> {
     let mut reasons: Reasons = BTreeMap::new();
-    let Some(seed) = members.first() else { return reasons };
     // A link found from one side holds for both.
     let mut both: BTreeMap<&str, Vec<(&str, &Link)>> = BTreeMap::new();
     for (id, links) in component {
@@ -313,29 +345,101 @@ fn reasons<'a>(graph: &TenantGraph, component: &'a Component, members: &[&'a Det
         }
     }
     let when = |id: &str| graph.member(id).map(|member| member.detection.time);
-    reasons.insert(&seed.detection_id, ("the first finding".to_owned(), Vec::new()));
-    let mut queue: VecDeque<&str> = VecDeque::from([seed.detection_id.as_str()]);
-    while let Some(id) = queue.pop_front() {
-        let mut links = both.remove(id).unwrap_or_default();
-        // Shared entities before relations, then the earliest, so that the reason does not depend on how the graph was built.
-        links.sort_by_key(|(to, link)| (link.steps.len(), when(to), *to, graph.node(link.anchor).entity.clone()));
-        for (to, link) in links {
-            if reasons.contains_key(to) {
-                continue;
+    let seed = members.first().map(|seed| seed.detection_id.as_str());
+    let mut next = seed.map(|seed| (seed, "the first finding".to_owned(), Vec::new()));
+    let mut onward = BinaryHeap::new();
+    let mut found = Vec::new();
+    while let Some((id, why, steps)) = next {
+        reasons.insert(id, (why, steps));
+        for (to, link) in both.remove(id).unwrap_or_default() {
+            if !reasons.contains_key(to) {
+                let because = Because::of(graph, id, to, link);
+                let order = (
+                    because.rank(),
+                    link.steps.len(),
+                    when(to),
+                    to,
+                    when(id),
+                    id,
+                    found.len(),
+                );
+                onward.push(Reverse(order));
+                found.push(because);
             }
-            let title = graph
-                .member(id)
-                .map(|member| member.detection.title.as_str())
-                .unwrap_or_default();
-            let why = match link.steps.is_empty() {
-                true => format!("same {} as \"{title}\"", graph.node(link.anchor).entity),
-                false => format!("joined to \"{title}\" because {}", words(graph, &link.steps)),
-            };
-            reasons.insert(to, (why, link.steps.clone()));
-            queue.push_back(to);
+        }
+        next = None;
+        while next.is_none()
+            && let Some(Reverse((.., to, _, from, index))) = onward.pop()
+        {
+            if !reasons.contains_key(to) {
+                next = Some((to, found[index].words(graph, from), found[index].steps().to_vec()));
+            }
         }
     }
     reasons
+}
+
+/// What a link says of two detections.
+enum Because<'a> {
+    /// Both name the entity.
+    Same(&'a Entity),
+    /// Relations lead from an entity of the one to an entity of the other.
+    Led(&'a [Step]),
+}
+
+impl<'a> Because<'a> {
+    /// An entity that both name says more than relations around it do, also where no link says so, because other detections on the
+    /// entity lie between the two. Only that an identity was handed on is said in any case.
+    fn of(graph: &'a TenantGraph, id: &str, to: &str, link: &'a Link) -> Because<'a> {
+        if matches!(link.steps.as_slice(), [step] if step.lead == Lead::Flow) {
+            return Because::Led(&link.steps);
+        }
+        let named = |id: &str| {
+            graph
+                .member(id)
+                .map(|member| (member.detection.time, member.anchors.as_slice()))
+        };
+        let ((time, anchors), (other_time, others)) = (named(id).unwrap_or_default(), named(to).unwrap_or_default());
+        let same = anchors
+            .iter()
+            .filter(|anchor| others.contains(anchor))
+            .filter(|anchor| graph.specific(**anchor, time) && graph.specific(**anchor, other_time))
+            .map(|anchor| &graph.node(*anchor).entity)
+            .min_by_key(|entity| (is_address(entity), *entity));
+        same.map_or(Because::Led(&link.steps), Because::Same)
+    }
+
+    /// The most telling first: an identity in common, one that was handed on, a common address, everything else.
+    fn rank(&self) -> u8 {
+        match self {
+            Because::Same(entity) if !is_address(entity) => 0,
+            Because::Led([step]) if step.lead == Lead::Flow => 1,
+            Because::Same(_) => 2,
+            Because::Led(_) => 3,
+        }
+    }
+
+    fn steps(&self) -> &'a [Step] {
+        match self {
+            Because::Same(_) => &[],
+            Because::Led(steps) => steps,
+        }
+    }
+
+    fn words(&self, graph: &TenantGraph, from: &str) -> String {
+        let title = graph
+            .member(from)
+            .map(|member| member.detection.title.as_str())
+            .unwrap_or_default();
+        match self {
+            Because::Same(entity) => format!("same {entity} as \"{title}\""),
+            Because::Led(steps) => format!("joined to \"{title}\" because {}", words(graph, steps)),
+        }
+    }
+}
+
+fn is_address(entity: &Entity) -> bool {
+    &*entity.kind == "address"
 }
 
 fn words(graph: &TenantGraph, steps: &[Step]) -> String {

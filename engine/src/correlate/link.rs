@@ -15,8 +15,6 @@ use super::graph::{HOPS_MAX, Lead, Span, Step, TenantGraph, between};
 pub struct Link {
     /// The other detection.
     pub to: Arc<str>,
-    /// The shared entity, or the one that the relations start from.
-    pub anchor: NodeIndex,
     /// Relations in walking order; empty for a shared entity.
     pub steps: Vec<Step>,
 }
@@ -52,7 +50,6 @@ fn linked(graph: &TenantGraph, id: &Arc<str>, window: Micros) -> Vec<Link> {
             id,
             time,
             window,
-            anchor,
         };
         let whole = (time.saturating_sub(window), time.saturating_add(window));
         let mut seen: HashMap<NodeIndex, Vec<Span>> = HashMap::from([(anchor, vec![whole])]);
@@ -89,7 +86,6 @@ struct Walk<'a> {
     id: &'a Arc<str>,
     time: Micros,
     window: Micros,
-    anchor: NodeIndex,
 }
 
 impl Walk<'_> {
@@ -109,7 +105,6 @@ impl Walk<'_> {
         for (_, to) in before.into_iter().chain(after) {
             links.push(Link {
                 to: to.clone(),
-                anchor: self.anchor,
                 steps: steps.to_vec(),
             });
         }

@@ -78,8 +78,16 @@ impl Correlator {
     /// incident may be ahead of the facts: the journal is durable sooner, and the facts are found again.
     pub fn resume(&mut self, detections: Vec<Detection>, relations: Vec<Relation>, incidents: Vec<Incident>) {
         self.apply(detections, relations);
-        for incident in incidents {
+        for mut incident in incidents {
             let tenant = self.tenants.entry(incident.tenant.as_str().into()).or_default();
+            // The tables have them in the detections.
+            if incident.findings.is_empty() {
+                let members = incident.detection_ids.iter();
+                let members: Vec<&Detection> = members
+                    .filter_map(|id| Some(&tenant.graph.member(id)?.detection))
+                    .collect();
+                incident.findings = incident::findings(&members, &incident.path);
+            }
             let id: Arc<str> = incident.incident_id.as_str().into();
             if let Some(before) = tenant.incidents.remove(&id) {
                 for detection in &before.detection_ids {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Entity, EntityRole, RoledEntity, Severity};
+use crate::model::{Entity, EntityRole, PathStep, RoledEntity, Severity};
 
 const HOUR: Micros = time::HOUR;
 const MINUTE: Micros = time::MINUTE;
@@ -112,6 +112,69 @@ fn a_key_is_followed_from_its_creation_and_not_before() {
     let path: Vec<&str> = after[0].path.iter().map(|step| step.action.as_str()).collect();
     assert_eq!(path, ["Do", "issued", "Do"], "{:#?}", after[0].path);
     assert!(incidents(vec![(vec![create, used(HOUR / 2)], vec![issued])]).is_empty());
+}
+
+/// What the path says: relations as they are, and of detections why they are there.
+fn told(incident: &Incident) -> Vec<String> {
+    let step = |step: &PathStep| match step.detection_id {
+        Some(_) => step.why.rsplit("; ").next().unwrap_or_default().to_owned(),
+        None => format!("{} {} {}", step.from_entity, step.action, step.to_entity),
+    };
+    incident.path.iter().map(step).collect()
+}
+
+#[test]
+fn what_two_findings_name_says_more_than_relations_around_it() {
+    let asked = |name, at, conversation| {
+        let entities = [
+            (Actor, "gateway_key:k"),
+            (Context, "address:192.0.2.1"),
+            (Context, conversation),
+        ];
+        detection(name, at, Low, &entities)
+    };
+    // The second lies between the others on the key and on the address: only a relation links these directly.
+    let detections = vec![
+        asked("a", 0, "conversation:1"),
+        asked("bb", MINUTE, "conversation:2"),
+        asked("ccc", 2 * MINUTE, "conversation:1"),
+    ];
+    let relations = vec![
+        relation("conversation:1", "belongs-to", "gateway_key:k", 0),
+        relation("conversation:2", "belongs-to", "gateway_key:k", MINUTE),
+        relation("gateway_key:k", "used-from", "address:192.0.2.1", 0),
+    ];
+    let found = incidents(vec![(detections, relations)]);
+    let why = told(&found[0]);
+    assert_eq!(
+        why,
+        [
+            "the first finding",
+            "same gateway_key:k as \"a\"",
+            "same conversation:1 as \"a\""
+        ]
+    );
+}
+
+#[test]
+fn an_identity_that_was_handed_on_says_more_than_a_common_address() {
+    let at = |name, time, who| detection(name, time, Low, &[(Actor, who), (Context, "address:192.0.2.1")]);
+    let detections = vec![
+        at("a", 0, "gateway_key:k"),
+        at("create", MINUTE, "session:s"),
+        at("use", 2 * MINUTE, "access_key:AKIA1"),
+    ];
+    let relations = vec![relation("session:s", "issued", "access_key:AKIA1", MINUTE)];
+    let found = incidents(vec![(detections, relations)]);
+    assert_eq!(
+        told(&found[0]),
+        [
+            "the first finding",
+            "same address:192.0.2.1 as \"a\"",
+            "session:s issued access_key:AKIA1",
+            "joined to \"create\" because session:s issued access_key:AKIA1 at 1970-01-01T00:01:00.000Z",
+        ]
+    );
 }
 
 #[test]

@@ -76,3 +76,17 @@ pub struct PluginHealth {
     pub reason: String,
     pub counters: PluginCounters,
 }
+
+impl PluginHealth {
+    /// Without what changes with every call.
+    pub(super) fn steady(&self) -> PluginHealth {
+        PluginHealth {
+            counters: PluginCounters {
+                time_us: 0,
+                memory_bytes: 0,
+                ..self.counters
+            },
+            ..self.clone()
+        }
+    }
+}

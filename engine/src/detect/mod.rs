@@ -45,9 +45,6 @@ use order::{Ordered, Progress};
 use runner::Runner;
 use saved::{SavedState, state_key, time_key};
 
-/// Batches after which a plugin's health is told even though its status did not change.
-const HEALTH_BATCHES: u64 = 1000;
-
 /// What the plugins found, in no particular order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DetectOutput {
@@ -79,8 +76,8 @@ struct Plugin {
     digest: String,
     /// For a plugin that keeps state.
     ordered: Option<Ordered>,
-    /// What its health said last: status, batches.
-    told: Option<(PluginStatus, u64)>,
+    /// What its health said last.
+    told: Option<PluginHealth>,
 }
 
 /// The stage.
@@ -273,23 +270,30 @@ impl Detectors {
         self.plugins.iter_mut().for_each(|plugin| plugin.runner.retry(now));
     }
 
-    /// The health of each plugin whose status changed since the last call or that has had many batches since: at first, of all.
+    /// The health of each plugin whose status changed since it was told last: at first, of all.
     pub fn health(&mut self) -> Vec<PluginHealth> {
+        self.tell(|last, now| last.status != now.status)
+    }
+
+    /// The health of each plugin of which anything changed since it was told last, but for the time it took and its memory: those never
+    /// stand still.
+    pub fn health_changes(&mut self) -> Vec<PluginHealth> {
+        self.tell(|last, now| last.steady() != now.steady())
+    }
+
+    fn tell(&mut self, changed: impl Fn(&PluginHealth, &PluginHealth) -> bool) -> Vec<PluginHealth> {
         let mut told = std::mem::take(&mut self.refused);
         for plugin in &mut self.plugins {
-            let (status, batches) = (plugin.runner.status, plugin.runner.counters.batches);
-            let due = plugin
-                .told
-                .is_none_or(|(last, then)| last != status || batches >= then + HEALTH_BATCHES);
-            if due {
-                plugin.told = Some((status, batches));
-                told.push(plugin.health());
+            let now = plugin.health();
+            if plugin.told.as_ref().is_none_or(|last| changed(last, &now)) {
+                plugin.told = Some(now.clone());
+                told.push(now);
             }
         }
         told
     }
 
-    /// The health of every loaded plugin as it is now, for metrics and the end of a run.
+    /// The health of every loaded plugin as it is now, for metrics.
     pub fn health_now(&self) -> Vec<PluginHealth> {
         self.plugins.iter().map(Plugin::health).collect()
     }

@@ -2,26 +2,43 @@
 //!
 //! A pure function of the incident: what is sent again after a crash is what was sent before.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use crate::model::text::cut;
 use crate::model::time::to_rfc3339;
-use crate::model::{Entity, Incident, IncidentStatus, Micros, PathStep};
+use crate::model::{Entity, Finding, Incident, IncidentStatus, Micros, PathStep, shorten_hashes};
 
 const OCSF_VERSION: &str = "1.8.0";
 
-/// Longest lists of findings, observables and path steps in one message; what is cut is said in `metadata.is_truncated`, and the
-/// incident's tables hold all of it. Keeps a message below 64 KiB unless names are very long; syslog receivers can be set to accept that.
-const FINDINGS_MAX: usize = 64;
-const OBSERVABLES_MAX: usize = 128;
-const PATH_STEPS_MAX: usize = 64;
+/// A finding's longest text in bytes: with the syslog header around it, it fits the 64 KiB that receivers can be set to accept.
+pub(super) const FINDING_BYTES_MAX: usize = 60 << 10;
+
+/// Longest lists of findings, path steps and techniques in one message; of observables, twice as many. A message that is still too
+/// long has lists half as long, and so on. What is cut is said in `metadata.is_truncated`, and the incident's tables hold all of it.
+const LIST_MAX: usize = 64;
+
+/// Longest free text in one message.
+const TEXT_BYTES_MAX: usize = 512;
 
 /// The incident as an OCSF Incident Finding. `metadata.uid` names the pair (incident, revision) by which a receiver knows a repeat;
 /// `metadata.correlation_uid` is the incident, the same in all its revisions.
 pub fn incident_finding(incident: &Incident) -> Value {
+    let mut most = LIST_MAX;
+    loop {
+        let finding = limited(incident, most);
+        if most == 1 || finding.to_string().len() <= FINDING_BYTES_MAX {
+            return finding;
+        }
+        most /= 2;
+    }
+}
+
+/// With lists of at most `most`.
+fn limited(incident: &Incident, most: usize) -> Value {
     let closed = incident.status != IncidentStatus::Open;
     let (activity, activity_id) = match (closed, incident.revision) {
         (true, _) => ("Close", 3),
@@ -48,15 +65,15 @@ pub fn incident_finding(incident: &Incident) -> Value {
         "count": incident.detection_ids.len(),
         // The class has no risk score; this is its only attribute on the same scale, 0 to 100. The exact score is in `unmapped`.
         "impact_score": incident.score.round() as i64,
-        "desc": incident.title,
-        "message": story(incident),
-        "attacks": incident.techniques.iter().map(|id| attack(id)).collect::<Vec<_>>(),
-        "finding_info_list": findings(incident),
-        "observables": observables(incident),
+        "desc": cut(&incident.title, TEXT_BYTES_MAX),
+        "message": story(incident, most),
+        "attacks": attacks(&incident.techniques, most),
+        "finding_info_list": findings(incident, most),
+        "observables": observables(incident, most),
         // OCSF requires an assignee or a group; nobody has taken the incident yet.
         "assignee_group": { "name": "unassigned" },
-        "metadata": metadata(incident),
-        "unmapped": unmapped(incident),
+        "metadata": metadata(incident, most),
+        "unmapped": unmapped(incident, most),
     });
     let detail = match (&incident.merged_into, incident.status) {
         (Some(into), _) => Some(format!("merged into incident {into}")),
@@ -75,7 +92,24 @@ pub fn incident_finding(incident: &Incident) -> Value {
     finding
 }
 
-fn metadata(incident: &Incident) -> Value {
+fn metadata(incident: &Incident, most: usize) -> Value {
+    let findings = &incident.findings;
+    let mut texts = findings
+        .iter()
+        .flat_map(|finding| [&finding.title, &finding.message])
+        .chain(incident.path.iter().map(|step| &step.why))
+        .chain([&incident.title]);
+    let longest = [
+        incident.detection_ids.len(),
+        incident.path.len(),
+        incident.techniques.len(),
+        incident.entities.len().div_ceil(2),
+        findings
+            .iter()
+            .map(|finding| finding.techniques.len())
+            .max()
+            .unwrap_or(0),
+    ];
     json!({
         "version": OCSF_VERSION,
         "uid": delivery_id(incident),
@@ -83,9 +117,7 @@ fn metadata(incident: &Incident) -> Value {
         "sequence": incident.revision,
         "tenant_uid": incident.tenant,
         "product": product(),
-        "is_truncated": incident.detection_ids.len() > FINDINGS_MAX
-            || incident.entities.len() > OBSERVABLES_MAX
-            || incident.path.len() > PATH_STEPS_MAX,
+        "is_truncated": longest.into_iter().any(|count| count > most) || texts.any(|text| text.len() > TEXT_BYTES_MAX),
     })
 }
 
@@ -122,41 +154,122 @@ fn technique_url(id: &str) -> String {
     }
 }
 
-/// One finding per member detection; those that are steps of the path first when not all fit.
-fn findings(incident: &Incident) -> Vec<Value> {
-    let steps: HashMap<&str, &PathStep> = incident
-        .path
-        .iter()
-        .filter_map(|step| Some((step.detection_id.as_deref()?, step)))
-        .collect();
-    let mut ids: Vec<&str> = incident.detection_ids.iter().map(String::as_str).collect();
-    if ids.len() > FINDINGS_MAX {
-        ids.sort_by_key(|id| !steps.contains_key(id));
-        ids.truncate(FINDINGS_MAX);
-    }
-    ids.into_iter()
-        .map(|id| match steps.get(id) {
-            Some(step) => {
-                let techniques = step.technique.iter().flat_map(|list| list.split(", "));
-                json!({
-                    "uid": id,
-                    "title": step.action,
-                    "desc": step.why,
-                    "created_time": milliseconds(step.time),
-                    "attacks": techniques.map(attack).collect::<Vec<_>>(),
-                    "product": product(),
-                })
-            }
-            None => json!({ "uid": id, "product": product() }),
-        })
-        .collect()
+fn attacks(techniques: &[String], most: usize) -> Vec<Value> {
+    techniques.iter().take(most).map(|id| attack(id)).collect()
 }
 
-fn observables(incident: &Incident) -> Vec<Value> {
+/// One finding per member detection; the first of them carries the incident's path. Should they not all fit, those of the path do.
+fn findings(incident: &Incident, most: usize) -> Vec<Value> {
+    let told: BTreeMap<&str, &Finding> = incident
+        .findings
+        .iter()
+        .map(|finding| (&*finding.detection_id, finding))
+        .collect();
+    let steps: BTreeSet<&str> = incident
+        .path
+        .iter()
+        .filter_map(|step| step.detection_id.as_deref())
+        .collect();
+    let mut ids: Vec<&str> = incident.detection_ids.iter().map(String::as_str).collect();
+    ids.sort_by_key(|id| (!steps.contains(id), !told.contains_key(id)));
+    ids.truncate(most);
+    let shown: BTreeSet<&str> = ids.into_iter().collect();
+    let shown = incident.detection_ids.iter().filter(|id| shown.contains(id.as_str()));
+    let mut findings: Vec<Value> = shown
+        .map(|id| finding_info(id, told.get(id.as_str()).copied(), most))
+        .collect();
+    if let Some(first) = findings.first_mut()
+        && !incident.path.is_empty()
+    {
+        first["attack_graph"] = attack_graph(incident, most);
+    }
+    findings
+}
+
+/// Of a detection that nothing is told of, only that it is one: a run that ended between an incident and what it is made of leaves such.
+fn finding_info(id: &str, finding: Option<&Finding>, most: usize) -> Value {
+    let Some(finding) = finding else {
+        return json!({ "uid": id, "product": product() });
+    };
+    let mut analytic = json!({
+        "uid": format!("{}/{}", finding.plugin, finding.rule),
+        "name": finding.rule,
+        "category": finding.plugin,
+        "type_id": 1,
+        "type": "Rule",
+    });
+    // Other tools do not tell theirs.
+    if !finding.plugin_version.is_empty() {
+        analytic["version"] = json!(finding.plugin_version);
+    }
+    json!({
+        "uid": id,
+        "title": cut(&finding.title, TEXT_BYTES_MAX),
+        "desc": cut(&finding.message, TEXT_BYTES_MAX),
+        "created_time": milliseconds(finding.time),
+        "analytic": analytic,
+        "attacks": attacks(&finding.techniques, most),
+        "data_sources": [finding.layer],
+        // The object has no severity of its own.
+        "tags": [{ "name": "severity", "value": finding.severity.text() }],
+        "product": product(),
+    })
+}
+
+/// The path as OCSF's graph: an edge for each step, of a detection or of a relation, in their order; the nodes are the entities.
+fn attack_graph(incident: &Incident, most: usize) -> Value {
+    let mut nodes: BTreeMap<&str, Value> = BTreeMap::new();
+    let mut edges = Vec::new();
+    for step in incident.path.iter().take(most) {
+        let (source, target) = ends(step);
+        for uid in [source, target] {
+            nodes.entry(uid).or_insert_with(|| match Entity::parse(uid) {
+                Some(entity) => json!({ "uid": uid, "name": &*entity.value, "type": &*entity.kind }),
+                None => json!({ "uid": uid, "name": uid, "type": "finding" }),
+            });
+        }
+        edges.push(json!({
+            "uid": step.step.to_string(),
+            "name": step.action,
+            "relation": if step.detection_id.is_some() { "detection" } else { "relation" },
+            "source": source,
+            "target": target,
+            "is_directed": true,
+            "data": {
+                "step": step.step,
+                "time": milliseconds(step.time),
+                "technique": step.technique,
+                "detection_id": step.detection_id,
+                "why": cut(&step.why, TEXT_BYTES_MAX),
+            },
+        }));
+    }
+    json!({
+        "uid": incident.incident_id,
+        "name": "attack path",
+        "is_directed": true,
+        "nodes": nodes.into_values().collect::<Vec<_>>(),
+        "edges": edges,
+    })
+}
+
+/// Where a step leads from and to. One that names a single entity stays at it, and one that names none at its detection.
+fn ends(step: &PathStep) -> (&str, &str) {
+    match (step.from_entity.as_str(), step.to_entity.as_str()) {
+        ("", "") => {
+            let own = step.detection_id.as_deref().unwrap_or_default();
+            (own, own)
+        }
+        (one, "") | ("", one) => (one, one),
+        both => both,
+    }
+}
+
+fn observables(incident: &Incident, most: usize) -> Vec<Value> {
     let entities = incident
         .entities
         .iter()
-        .take(OBSERVABLES_MAX)
+        .take(2 * most)
         .filter_map(|text| Entity::parse(text));
     entities
         .map(|entity| {
@@ -180,32 +293,26 @@ fn observable_type(entity: &Entity) -> (i32, &str) {
     }
 }
 
-fn unmapped(incident: &Incident) -> Value {
+fn unmapped(incident: &Incident, most: usize) -> Value {
     json!({
         "risk_score": incident.score,
-        "score_parts": incident.score_parts,
-        "layers": incident.layers,
-        "entities": incident.entities.iter().take(OBSERVABLES_MAX).collect::<Vec<_>>(),
-        "merged_into": incident.merged_into,
-        "path": incident.path.iter().take(PATH_STEPS_MAX).map(|step| json!({
-            "step": step.step,
-            "time": milliseconds(step.time),
-            "from_entity": step.from_entity,
-            "to_entity": step.to_entity,
-            "action": step.action,
-            "technique": step.technique,
-            "detection_id": step.detection_id,
-            "why": step.why,
+        "score_parts": incident.score_parts.iter().map(|part| json!({
+            "name": part.name,
+            "points": part.points,
+            "why": cut(&part.why, TEXT_BYTES_MAX),
         })).collect::<Vec<_>>(),
+        "layers": incident.layers,
+        "entities": incident.entities.iter().take(2 * most).collect::<Vec<_>>(),
+        "merged_into": incident.merged_into,
     })
 }
 
-/// The incident in plain words, one line per step.
-fn story(incident: &Incident) -> String {
+/// The incident in plain words, one line per step. Why a step belongs to the rest is said in the graph.
+fn story(incident: &Incident, most: usize) -> String {
     let mut text = format!(
         "{} incident: {}. {} detections between {} and {} across {}.",
         incident.severity,
-        incident.title.trim_end_matches('.'),
+        cut(incident.title.trim_end_matches('.'), TEXT_BYTES_MAX),
         incident.detection_ids.len(),
         to_rfc3339(incident.first_time),
         to_rfc3339(incident.last_time),
@@ -214,18 +321,25 @@ fn story(incident: &Incident) -> String {
     if let Some(into) = &incident.merged_into {
         let _ = write!(text, " Its detections now belong to incident {into}.");
     }
-    for step in incident.path.iter().take(PATH_STEPS_MAX) {
+    let titles: BTreeMap<&str, &str> = incident
+        .findings
+        .iter()
+        .map(|finding| (&*finding.detection_id, &*finding.title))
+        .collect();
+    for step in incident.path.iter().take(most) {
         let _ = write!(text, "\n{}. {} {}", step.step, to_rfc3339(step.time), step.action);
-        match (step.from_entity.is_empty(), step.to_entity.is_empty()) {
-            (false, false) => drop(write!(text, ": {} -> {}", step.from_entity, step.to_entity)),
-            (false, true) => drop(write!(text, ": {}", step.from_entity)),
-            (true, false) => drop(write!(text, ": {}", step.to_entity)),
-            (true, true) => {}
+        let (from, to) = (shorten_hashes(&step.from_entity), shorten_hashes(&step.to_entity));
+        match (from.as_str(), to.as_str()) {
+            ("", "") => {}
+            ("", one) | (one, "") => drop(write!(text, ": {one}")),
+            (from, to) => drop(write!(text, ": {from} -> {to}")),
         }
         if let Some(technique) = &step.technique {
             let _ = write!(text, " [{technique}]");
         }
-        let _ = write!(text, " ({})", step.why);
+        if let Some(title) = step.detection_id.as_deref().and_then(|id| titles.get(id)) {
+            let _ = write!(text, " ({})", cut(title, TEXT_BYTES_MAX));
+        }
     }
     text
 }

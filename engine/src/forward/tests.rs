@@ -1,6 +1,7 @@
 mod journal;
 mod kill;
 mod ocsf;
+mod receivers;
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
@@ -23,7 +24,7 @@ use super::worker::BackOff;
 use super::*;
 use crate::config::{ForwardKind, ForwardSettings, Secret, WebhookUrl};
 use crate::model::time::MINUTE;
-use crate::model::{Incident, IncidentStatus, PathStep, ScorePart, Severity};
+use crate::model::{Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity};
 
 const START: i64 = 1_769_940_000_000_000;
 const QUICK: BackOff = BackOff {
@@ -49,6 +50,21 @@ fn step(
         technique: technique.map(Into::into),
         detection_id: detection.map(Into::into),
         why: why.into(),
+    }
+}
+
+fn finding(id: &str, minute: i64, rule: &str, title: &str, techniques: &[&str]) -> Finding {
+    Finding {
+        detection_id: id.into(),
+        time: START + minute * MINUTE,
+        plugin: "llm-abuse".into(),
+        plugin_version: "1.2.0".into(),
+        rule: rule.into(),
+        severity: Severity::High,
+        title: title.into(),
+        message: format!("{title}, in numbers"),
+        techniques: techniques.iter().map(|id| id.to_string()).collect(),
+        layer: "gateway".into(),
     }
 }
 
@@ -109,6 +125,20 @@ fn incident() -> Incident {
                 Some("d2"),
                 "40 times its usual rows",
             ),
+        ],
+        findings: vec![
+            finding(
+                "d1",
+                1,
+                "asks-to-ignore",
+                "A prompt asks to ignore its rules",
+                &["AML.T0051.000"],
+            ),
+            finding("d2", 3, "mass-read", "A mass read", &["T1078.004", "T1530"]),
+            Finding {
+                plugin_version: String::new(),
+                ..finding("d3", 9, "mass-read", "A mass read", &["T1078.004", "T1530"])
+            },
         ],
     }
 }
@@ -211,7 +241,7 @@ async fn a_receiver_that_is_down_costs_only_delay() {
     until("some retries", || forwarder.status()[0].retries > 2).await;
     journal.append(vec![titled("b", "1"), titled("a", "2")]).unwrap();
     assert_eq!(forwarder.status()[0].lag, 3);
-    assert!(forwarder.status()[0].last_error.is_some());
+    assert!(forwarder.status()[0].trouble.is_some());
     assert!(!forwarder.drain(Duration::ZERO).await, "nothing could be delivered");
 
     let receiver = Receiver::default();
@@ -227,7 +257,7 @@ async fn a_receiver_that_is_down_costs_only_delay() {
     assert_eq!(receiver.accepted(), ["a/1", "b/1", "a/2"]);
     let status = forwarder.status().remove(0);
     assert_eq!(
-        (status.delivered, status.retries, status.dead_letters, status.last_error),
+        (status.delivered, status.retries, status.dead_letters, status.trouble),
         (3, 4, 0, None)
     );
     assert!(forwarder.drain(Duration::ZERO).await);
@@ -265,6 +295,7 @@ async fn what_the_receiver_refuses_is_kept_and_passed() {
         (2, 1, 1),
         "{status:?}"
     );
+    assert_eq!(status.trouble, None);
     let dead = std::fs::read_to_string(forward_dir.join("soar.dead.ndjson")).unwrap();
     let dead: Value = serde_json::from_str(dead.trim()).unwrap();
     assert_eq!(dead["delivery"], "b/1");

@@ -4,19 +4,26 @@
 //! seconds; with a secret, `X-Sentrail-Signature: sha256=HEX` the HMAC-SHA256 of `TIMESTAMP.BODY`. A receiver recomputes it over
 //! the bytes it received and refuses old timestamps.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
 use hmac::{Hmac, Mac};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Request, Response, StatusCode, Url, redirect};
 use sha2::Sha256;
+use url::form_urlencoded;
 
 use super::sink::{CONNECT_TIMEOUT, Delivery, Outcome, SEND_TIMEOUT};
 use crate::config::{Secret, WebhookUrl};
+use crate::model::one_line;
 
 /// How much of a refusal's body is kept as the reason.
 const REASON_BYTES_MAX: usize = 512;
+
+/// Parts of a URL shorter than this are no tokens, and hiding them would garble what a receiver says.
+const TOKEN_BYTES_MIN: usize = 4;
 
 /// Longest `Retry-After` that is followed: a receiver's mistake must not silence alerts for a day.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(15 * 60);
@@ -25,6 +32,8 @@ pub(super) struct Webhook {
     client: Client,
     url: Url,
     secret: Option<Secret>,
+    /// What receivers may repeat of the configuration and nobody may read, the longest first.
+    hidden: Vec<String>,
 }
 
 impl Webhook {
@@ -39,9 +48,12 @@ impl Webhook {
             .no_proxy()
             .build()
             .map_err(chain)?;
+        let url = url.reveal().clone();
+        let request = client.post(url.clone()).build().map_err(chain)?;
         Ok(Webhook {
+            hidden: hidden(&request, &url, secret.as_ref()),
             client,
-            url: url.reveal().clone(),
+            url,
             secret,
         })
     }
@@ -65,11 +77,95 @@ impl Webhook {
             );
         }
         match request.body(delivery.body.clone()).send().await {
-            Ok(response) => outcome(response).await,
-            Err(error) if error.is_builder() => Outcome::Refused(format!("cannot be sent: {}", chain(error))),
-            Err(error) => Outcome::retry(chain(error)),
+            Ok(response) => self.outcome(response).await,
+            Err(error) if error.is_builder() => {
+                Outcome::Refused(format!("cannot be sent: {}", self.fit_to_show(&chain(error))))
+            }
+            Err(error) if error.is_timeout() && !error.is_connect() => {
+                Outcome::retry(format!("no answer within {} s", SEND_TIMEOUT.as_secs()))
+            }
+            Err(error) => Outcome::retry(self.fit_to_show(&chain(error))),
         }
     }
+
+    async fn outcome(&self, mut response: Response) -> Outcome {
+        let status = response.status();
+        if status.is_success() {
+            return Outcome::Delivered;
+        }
+        // A redirect too says that the URL is wrong rather than that the record is.
+        if status.is_redirection() {
+            return Outcome::retry(format!(
+                "HTTP {status}: redirects are not followed; configure the final URL"
+            ));
+        }
+        let after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| retry_after(value.to_str().ok()?));
+        // Far enough that what is hidden is seen whole wherever it begins in what is kept.
+        let bytes_max = REASON_BYTES_MAX + self.hidden.first().map_or(0, String::len);
+        let mut body = Vec::new();
+        while body.len() < bytes_max {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(bytes_max - body.len())]),
+                _ => break,
+            }
+        }
+        let mut reason = format!("HTTP {status}");
+        let said = self.fit_to_show(&String::from_utf8_lossy(&body));
+        if !said.is_empty() {
+            reason = format!("{reason}: {said}");
+        }
+        match status {
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Outcome::Retry { reason, after },
+            // These speak of the URL and of who is asking: no other record would fare better, and none may be lost for it. Not 403, with
+            // which filters answer to what stands in a record, as attacks do in ours.
+            StatusCode::UNAUTHORIZED
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::GONE => Outcome::Retry {
+                reason: format!("{reason}; alerts wait: check the URL and the secret of this receiver"),
+                after,
+            },
+            _ if status.is_client_error() => Outcome::Refused(reason),
+            _ => Outcome::Retry { reason, after },
+        }
+    }
+
+    /// What somebody else said, without what it may repeat of the configuration.
+    fn fit_to_show(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for hidden in &self.hidden {
+            text = text.replace(hidden, "…");
+        }
+        one_line(&text, REASON_BYTES_MAX)
+    }
+}
+
+/// The secret, and every part of the URL before and behind host and port that may be a token, as written and decoded; the longest
+/// first, for one may be part of another. `request` is one to that URL.
+fn hidden(request: &Request, url: &Url, secret: Option<&Secret>) -> Vec<String> {
+    let query = url.query().into_iter().flat_map(|query| query.split('&'));
+    let pieces = url.path().split('/').chain(query).chain(url.fragment());
+    let mut parts: BTreeSet<String> = BTreeSet::new();
+    for piece in pieces.chain([url.username()]) {
+        let value = piece.split_once('=').map_or(piece, |(_, value)| value);
+        parts.extend([piece.to_owned(), value.to_owned()]);
+        parts.extend(form_urlencoded::parse(value.as_bytes()).map(|(decoded, _)| decoded.into_owned()));
+    }
+    parts.retain(|part| part.len() >= TOKEN_BYTES_MIN);
+    // User and password as they travel.
+    let authorization = request.headers().get(AUTHORIZATION);
+    let credentials = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+    parts.extend(credentials.map(str::to_owned));
+    parts.extend(url.password().map(str::to_owned));
+    parts.extend(secret.map(|secret| secret.reveal().to_owned()));
+    parts.remove("");
+    let mut parts: Vec<String> = parts.into_iter().collect();
+    parts.sort_by_key(|part| Reverse(part.len()));
+    parts
 }
 
 pub(super) fn signature(secret: &str, timestamp: &str, body: &str) -> String {
@@ -81,34 +177,6 @@ pub(super) fn signature(secret: &str, timestamp: &str, body: &str) -> String {
     mac.update(b".");
     mac.update(body.as_bytes());
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
-}
-
-async fn outcome(mut response: Response) -> Outcome {
-    let status = response.status();
-    if status.is_success() {
-        return Outcome::Delivered;
-    }
-    let after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| retry_after(value.to_str().ok()?));
-    let mut body = Vec::new();
-    while body.len() < REASON_BYTES_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(REASON_BYTES_MAX - body.len())]),
-            _ => break,
-        }
-    }
-    let reason = format!("HTTP {status}: {}", String::from_utf8_lossy(&body).trim());
-    match status {
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Outcome::Retry { reason, after },
-        _ if status.is_client_error() => Outcome::Refused(reason),
-        // A redirect too: it is not followed, and it says that the URL is wrong rather than that the record is.
-        _ if status.is_redirection() => Outcome::retry(format!(
-            "HTTP {status}: redirects are not followed; configure the final URL"
-        )),
-        _ => Outcome::Retry { reason, after },
-    }
 }
 
 /// Seconds or an HTTP date (RFC 9110, 10.2.3).
@@ -145,6 +213,22 @@ mod tests {
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         assert_eq!(retry_after("99999999"), Some(RETRY_AFTER_MAX));
         assert_eq!(retry_after("soon"), None);
+    }
+
+    #[test]
+    fn what_a_receiver_repeats_of_the_configuration_is_hidden() {
+        let url =
+            WebhookUrl::parse("https://us3r:pa%2Bs@soar.example.com/hook/t0ken%2Fx/b?key=k3yy&other=%41%42%43%44#fr4g")
+                .unwrap();
+        let webhook = Webhook::new(&url, Some(Secret::new("s3cret".into()))).unwrap();
+        let said = "/hook/t0ken%2Fx/b t0ken/x key=k3yy k3yy ABCD %41%42%43%44 fr4g us3r pa%2Bs dXMzcjpwYStz s3cret\n\u{1b}[31mok";
+        let shown = webhook.fit_to_show(said);
+        for hidden in [
+            "t0ken", "k3yy", "ABCD", "%41", "fr4g", "us3r", "pa%2Bs", "dXMz", "s3cret", "\n", "\u{1b}",
+        ] {
+            assert!(!shown.contains(hidden), "{hidden}: {shown}");
+        }
+        assert!(shown.ends_with("\\u{1b}[31mok"), "{shown}");
     }
 
     /// RFC 4231, test case 2, with the timestamp and the point as part of its text.

@@ -52,8 +52,9 @@ pub struct SinkStatus {
     pub retries: u64,
     /// Records that the receiver refused for good; kept in `NAME.dead.ndjson`.
     pub dead_letters: u64,
-    /// Why the last attempt failed; nothing after a delivery.
-    pub last_error: Option<String>,
+    /// Why alerts wait: the last attempt failed, or what is known of it cannot be written down. Nothing while they pass; a receiver
+    /// that refuses an alert is one that answers.
+    pub trouble: Option<String>,
 }
 
 /// The sinks at work.
@@ -116,7 +117,7 @@ impl Forwarder {
                     delivered: 0,
                     retries: 0,
                     dead_letters: 0,
-                    last_error: None,
+                    trouble: None,
                 })),
             });
         }
@@ -179,10 +180,16 @@ impl Worker {
     async fn run(mut self) {
         let mut wait = self.back_off.first;
         loop {
+            let cursor = locked(&self.status).cursor;
             let more = tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => false,
                 more = self.reader.more() => more,
+                // It could not be written, and no further alert may come for days.
+                () = sleep(self.back_off.longest), if self.durable != cursor => {
+                    self.save_cursor(cursor).await;
+                    continue;
+                }
             };
             if !more {
                 break;
@@ -229,20 +236,21 @@ impl Worker {
                 Outcome::Delivered => {
                     let mut status = locked(&self.status);
                     status.delivered += 1;
-                    status.last_error = None;
+                    status.trouble = None;
                     return true;
                 }
                 Outcome::Refused(reason) => match self.bury(&delivery, &reason).await {
                     Ok(()) => {
                         let mut status = locked(&self.status);
                         status.dead_letters += 1;
+                        status.trouble = None;
                         tracing::warn!(
                             sink = status.name,
                             delivery = delivery.id,
                             reason,
+                            kept_in = %self.dead_file.display(),
                             "the receiver refused an alert"
                         );
-                        status.last_error = Some(format!("refused {}: {reason}", delivery.id));
                         return true;
                     }
                     Err(error) => {
@@ -266,11 +274,11 @@ impl Worker {
     fn failed(&self, reason: String) {
         let mut status = locked(&self.status);
         // Once per outage: the count of retries says how long it lasts.
-        if status.last_error.as_ref() != Some(&reason) {
+        if status.trouble.as_ref() != Some(&reason) {
             tracing::warn!(sink = status.name, reason, "forwarding waits");
         }
         status.retries += 1;
-        status.last_error = Some(reason);
+        status.trouble = Some(reason);
     }
 
     /// Waits; `false` when told to stop meanwhile.
@@ -298,6 +306,7 @@ impl Worker {
         match off_thread(move || store_cursor(&path, cursor)).await {
             Ok(()) => {
                 self.durable = cursor;
+                locked(&self.status).trouble = None;
                 let index = self.index;
                 self.reader.report(|cursors| {
                     if let Some(held) = cursors.as_mut().and_then(|cursors| cursors.get_mut(index)) {

@@ -17,6 +17,8 @@ pub enum IncidentStatus {
 }
 
 impl IncidentStatus {
+    pub const ALL: [IncidentStatus; 3] = [IncidentStatus::Open, IncidentStatus::Merged, IncidentStatus::Dissolved];
+
     pub fn text(self) -> &'static str {
         match self {
             IncidentStatus::Open => "open",
@@ -27,10 +29,7 @@ impl IncidentStatus {
 
     /// Reads what `text` gives.
     pub fn parse(text: &str) -> Option<IncidentStatus> {
-        use IncidentStatus::{Dissolved, Merged, Open};
-        [Open, Merged, Dissolved]
-            .into_iter()
-            .find(|status| status.text() == text)
+        IncidentStatus::ALL.into_iter().find(|status| status.text() == text)
     }
 }
 
@@ -60,6 +59,28 @@ pub struct Incident {
     pub detection_ids: Vec<String>,
     pub merged_into: Option<String>,
     pub path: Vec<PathStep>,
+    /// What an alert tells of the members, ordered as they are: of at most [`FINDINGS_MAX`], the path's first. Not in the tables, which hold
+    /// every detection whole.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
+/// So many findings are enough to judge an alert by, and an incident of thousands is still journaled in no time.
+pub const FINDINGS_MAX: usize = 64;
+
+/// What an alert tells of one member detection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    pub detection_id: String,
+    pub time: Micros,
+    pub plugin: String,
+    pub plugin_version: String,
+    pub rule: String,
+    pub severity: Severity,
+    pub title: String,
+    pub message: String,
+    pub techniques: Vec<String>,
+    pub layer: String,
 }
 
 impl Incident {

@@ -9,15 +9,17 @@ pub mod offsets;
 pub mod raw;
 pub mod relation;
 pub mod severity;
+pub mod text;
 pub mod time;
 
 pub use detection::{Detection, Rejected};
 pub use entity::{Entity, EntityRole, RoledEntity};
 pub use event::{ColumnType, EventBatch, EventColumn, EventSchema, LAYERS};
 pub use id::Id;
-pub use incident::{Incident, IncidentStatus, PathStep, ScorePart};
+pub use incident::{Finding, Incident, IncidentStatus, PathStep, ScorePart};
 pub use offsets::{InputId, InputOffset, Offsets};
 pub use raw::{Attributes, Payload, Position, RawBatch};
 pub use relation::{RELATION_KINDS, Relation, RelationSet};
 pub use severity::Severity;
+pub use text::{harmless, one_line, shorten_hashes};
 pub use time::Micros;

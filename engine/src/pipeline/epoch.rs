@@ -46,7 +46,12 @@ impl EpochRows {
 
     /// Whether it is time to make the epoch durable.
     pub fn is_due(&self, interval: Duration, bytes: usize) -> bool {
-        !self.is_empty() && (self.bytes >= bytes || self.began.elapsed() >= interval)
+        !self.is_empty() && (self.bytes >= bytes || self.is_old(interval))
+    }
+
+    /// Whether it was begun so long ago that it would be due, had it anything to hold.
+    pub fn is_old(&self, interval: Duration) -> bool {
+        self.began.elapsed() >= interval
     }
 
     pub fn add(&mut self, table: Table, batch: RecordBatch) {

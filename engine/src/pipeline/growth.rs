@@ -75,6 +75,7 @@ mod tests {
             detection_ids: (0..members).map(|n| format!("d{n}")).collect(),
             merged_into: None,
             path: Vec::new(),
+            findings: Vec::new(),
         }
     }
 

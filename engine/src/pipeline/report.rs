@@ -54,6 +54,10 @@ impl Engine {
     pub(super) fn report(&self) {
         let parts = &self.parts;
         let metrics = &parts.serve.state.metrics;
+        // A source counts from 0 on, before its first record: a rise can be seen only from a series that is there.
+        for source in &parts.settings.sources {
+            metrics.source(&source.name);
+        }
         let sinks = parts.forwarder.status();
         for sink in &sinks {
             let figures = SinkFigures {
@@ -108,12 +112,12 @@ impl Engine {
                 .into_iter()
                 .map(|sink| Part {
                     name: sink.name,
-                    status: if sink.last_error.is_some() {
+                    status: if sink.trouble.is_some() {
                         State::Degraded
                     } else {
                         State::Ok
                     },
-                    detail: sink.last_error.unwrap_or_default(),
+                    detail: sink.trouble.unwrap_or_default(),
                 })
                 .collect(),
         });
@@ -155,13 +159,13 @@ impl Engine {
         self.parts.settings.sources.iter().map(part).collect()
     }
 
-    /// Rows of plugin_health: of the plugins that have something to tell, or of all.
-    pub(super) fn tell_plugin_health(&mut self, all: bool) -> Result<(), store::StoreError> {
+    /// Rows of plugin_health: of the plugins whose status changed, or whose figures did too. Figures are told once per epoch, so that
+    /// the table grows with time and not with traffic.
+    pub(super) fn tell_plugin_health(&mut self, figures: bool) -> Result<(), store::StoreError> {
         let detectors = &mut self.parts.detectors;
-        let health = if all && !self.parts.epoch.is_empty() {
-            detectors.health_now()
-        } else {
-            detectors.health()
+        let health = match figures {
+            true => detectors.health_changes(),
+            false => detectors.health(),
         };
         if health.is_empty() {
             return Ok(());
@@ -223,6 +227,8 @@ fn health_row(health: detect::PluginHealth) -> store::PluginHealth {
 
 fn plugin_figures(health: &detect::PluginHealth) -> PluginFigures {
     PluginFigures {
+        batches: health.counters.batches,
+        rows: health.counters.rows,
         relations: health.counters.relations,
         traps: health.counters.failures,
         rows_late: health.counters.rows_late,
@@ -230,6 +236,8 @@ fn plugin_figures(health: &detect::PluginHealth) -> PluginFigures {
         rows_unseen: health.counters.rows_unseen,
         rows_skipped: health.counters.rows_skipped,
         states_lost: health.counters.states_lost,
+        keys_evicted: health.counters.keys_evicted,
+        retries: health.counters.retries,
         log_dropped: health.counters.log_dropped,
     }
 }

@@ -280,8 +280,15 @@ impl Engine {
     /// Journals what changed, shows readers the newest rows, and seals the epoch when it is due.
     async fn beat(&mut self) -> Result<(), PipelineError> {
         let caught_up = self.parts.times.quiet() && self.parts.events.is_empty();
-        let storage = &self.parts.settings.storage;
-        match self.parts.epoch.is_due(storage.flush_interval, storage.flush_bytes) {
+        let (interval, bytes) = {
+            let storage = &self.parts.settings.storage;
+            (storage.flush_interval, storage.flush_bytes)
+        };
+        // Figures change after the last record too, when the watermark lets waiting rows go: they are worth an epoch of their own.
+        if self.parts.epoch.is_old(interval) {
+            self.tell_plugin_health(true)?;
+        }
+        match self.parts.epoch.is_due(interval, bytes) {
             true => self.seal().await?,
             false => block_in_place(|| self.publish(caught_up))?,
         }
@@ -329,18 +336,22 @@ impl Engine {
 
     /// Hands the epoch to the committer, with its incidents as they are now, and begins the next one.
     async fn seal(&mut self) -> Result<(), PipelineError> {
+        self.tell_plugin_health(true)?;
         block_in_place(|| self.publish(true))?;
         if self.parts.epoch.is_empty() {
             return Ok(());
         }
         let sealed = block_in_place(|| -> Result<Sealed, PipelineError> {
+            let mut state = self.parts.detectors.save();
+            // A plugin may fail at that too.
+            self.tell_plugin_health(true)?;
             let parts = &mut self.parts;
             let next = EpochRows::new(parts.epoch.number + 1);
             let epoch = std::mem::replace(&mut parts.epoch, next);
             let number = epoch.number;
             let tables = epoch.seal()?;
             let offsets = parts.offsets.clone();
-            let (mut state, plugins) = (parts.detectors.save(), parts.detectors.digests());
+            let plugins = parts.detectors.digests();
             if let Some(watermark) = self.expired_at.take() {
                 state.insert(WATERMARK.to_owned(), watermark.to_le_bytes().to_vec().into());
             }
@@ -404,8 +415,6 @@ impl Engine {
             let found = self.parts.detectors.advance(&Watermarks(BTreeMap::new()));
             self.found(found)?;
         }
-        block_in_place(|| self.publish(true))?;
-        self.tell_plugin_health(true)?;
         self.seal().await?;
         self.settle().await?;
         let epoch = self.status.borrow().epoch;

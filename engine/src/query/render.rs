@@ -12,6 +12,7 @@ use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 
 use super::QueryError;
+pub use crate::model::harmless;
 
 /// RFC 3339, in UTC.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
@@ -55,21 +56,6 @@ fn render_table(batches: &[RecordBatch], out: &mut dyn Write) -> Result<(), Quer
     let text = pretty_format_batches_with_options(batches, &options)?.to_string();
     writeln!(out, "{}", harmless(&text))?;
     Ok(())
-}
-
-/// Whoever writes a log record must not steer the terminal of whoever reads it: control characters and changes of the writing
-/// direction are shown as their numbers.
-pub fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let steers = (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if steers {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
 }
 
 fn render_json(batches: &[RecordBatch], out: &mut dyn Write) -> Result<(), QueryError> {

@@ -8,7 +8,7 @@
 //! | `title:` | the incident's title |
 //! | `entity:` | entities as `kind:value`; any part of an ARN, address, e-mail or name is found |
 //! | `technique:` | ATT&CK and ATLAS ids; `T1078` finds `T1078.004` too |
-//! | `severity:` `status:` `layer:` | exactly that word |
+//! | `severity:` `status:` `layer:` | exactly that word; one that no incident can have is an error |
 //! | `text:` | the path: actions and the reasons for each step |
 //! | `incident_id:` | one incident |
 //!
@@ -263,8 +263,12 @@ impl Searcher {
         let mut parser = QueryParser::for_index(&self.index, fields.default_fields());
         parser.set_conjunction_by_default();
         parser.set_field_boost(fields.title, 2.0);
+        let quoted = query::quote_values(query).map_err(&refuse)?;
+        if let Some(reason) = query::impossible(&quoted) {
+            return Err(refuse(reason));
+        }
         let parsed = parser
-            .parse_query(&query::quote_values(query))
+            .parse_query(&quoted)
             .map_err(|error| refuse(query::explain(&error)))?;
         let searcher = self.reader.searcher();
         let failed = |error| failed(&self.dir, "search")(error);

@@ -31,6 +31,7 @@ fn incident(id: &str, title: &str, severity: Severity, techniques: &[&str], enti
             detection_id: None,
             why: why.into(),
         }],
+        findings: vec![],
     }
 }
 
@@ -143,6 +144,49 @@ fn bad_queries_say_why() {
         assert!(matches!(error, SearchError::Query { .. }), "{query}: {error}");
         assert!(error.to_string().contains("title, entity, technique"), "{error}");
     }
+}
+
+#[test]
+fn a_search_that_can_find_nothing_is_refused_with_what_could() {
+    let dir = TempDir::new().unwrap();
+    let mut index = Index::open_or_create(dir.path()).unwrap();
+    index.apply(&two()).unwrap();
+    index.commit(1).unwrap();
+    for (query, words) in [
+        ("sevrity:high", ["no field `sevrity`", "severity, status"]),
+        ("key -(user:bob)", ["no field `user`", "\"user:bob\""]),
+        ("title:(foo:bar)", ["no field `foo`", "severity, status"]),
+        (
+            "severity:hihg",
+            ["`hihg`", "informational, low, medium, high, critical"],
+        ),
+        ("leaked OR (a -severity:(low OR severe))", ["`severe`", "critical"]),
+        ("severity: IN [low urgent]", ["`urgent`", "critical"]),
+        ("status:closed", ["`closed`", "open, merged, dissolved"]),
+        ("status:\"in progress\"", ["`in progress`", "open, merged, dissolved"]),
+        ("layer:gatway^2", ["`gatway`", "gateway, cloud"]),
+    ] {
+        let error = index.searcher().search(query, 10).expect_err(query).to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{query}: {error}");
+    }
+    for query in [
+        "\"user:bob\"",
+        "Severity:LOW",
+        "fe80:ab::1",
+        "https://example.com/x",
+        "urn:uuid:1",
+        "tool:shell",
+        "10:30",
+        "s3:GetObject",
+        "-severity:high key",
+        "severity:(LOW critical)",
+    ] {
+        index
+            .searcher()
+            .search(query, 10)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert_eq!(ids(&index.searcher(), "Severity:LOW"), ["bb22"]);
 }
 
 #[test]

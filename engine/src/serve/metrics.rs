@@ -77,6 +77,9 @@ pub struct PluginMetrics {
 /// What befell a plugin: absolute figures since the start of the process, as the detectors keep them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PluginFigures {
+    /// Batches that it was called with, and the rows in them.
+    pub batches: u64,
+    pub rows: u64,
     pub relations: u64,
     /// Batches that it failed on: trap, time, memory, error, invalid output.
     pub traps: u64,
@@ -90,6 +93,10 @@ pub struct PluginFigures {
     pub rows_skipped: u64,
     /// Shards that began empty because their saved state could not be restored.
     pub states_lost: u64,
+    /// Keys that it let go before their time, to stay within a bound.
+    pub keys_evicted: u64,
+    /// How often it was tried again after a quarantine.
+    pub retries: u64,
     /// Lines beyond its allowance of log.
     pub log_dropped: u64,
 }
@@ -127,12 +134,16 @@ pub struct Metrics {
     partition_lag: Family<PartitionLabel, Gauge>,
     detections: ByPlugin,
     relations: ByPlugin,
+    batches: ByPlugin,
+    rows: ByPlugin,
     traps: ByPlugin,
     rows_late: ByPlugin,
     rows_early: ByPlugin,
     rows_unseen: ByPlugin,
     rows_skipped: ByPlugin,
     states_lost: ByPlugin,
+    keys_evicted: ByPlugin,
+    plugin_retries: ByPlugin,
     log_dropped: ByPlugin,
     incidents: Family<StatusLabel, Gauge>,
     watermark_lag: Family<LayerLabel, Gauge<f64, AtomicU64>>,
@@ -184,12 +195,16 @@ impl Metrics {
             partition_lag: Family::default(),
             detections: Family::default(),
             relations: Family::default(),
+            batches: Family::default(),
+            rows: Family::default(),
             traps: Family::default(),
             rows_late: Family::default(),
             rows_early: Family::default(),
             rows_unseen: Family::default(),
             rows_skipped: Family::default(),
             states_lost: Family::default(),
+            keys_evicted: Family::default(),
+            plugin_retries: Family::default(),
             log_dropped: Family::default(),
             incidents: Family::default(),
             watermark_lag: Family::default(),
@@ -215,7 +230,11 @@ impl Metrics {
     fn register(&mut self) {
         let mut registry = Registry::with_prefix("sentrail");
         // Counters get `_total` when they are written out.
-        registry.register("records", "Records read", self.records.clone());
+        registry.register(
+            "records",
+            "Records read: as many as events, rejected and duplicates together",
+            self.records.clone(),
+        );
         registry.register_with_unit("read", "Bytes of records read", Unit::Bytes, self.bytes.clone());
         registry.register("events", "Records that became events", self.events.clone());
         registry.register("rejected", "Records that could not be decoded", self.rejected.clone());
@@ -244,6 +263,8 @@ impl Metrics {
         registry.register("detections", "Detections by plugin", self.detections.clone());
         registry.register("relations", "Relations by plugin", self.relations.clone());
         for (name, help, family) in [
+            ("plugin_batches", "Batches that a plugin was called with", &self.batches),
+            ("plugin_rows", "Rows that a plugin was called with", &self.rows),
             ("plugin_traps", "Batches that a plugin failed on", &self.traps),
             ("plugin_rows_late", "Rows later than the watermark", &self.rows_late),
             ("plugin_rows_early", "Rows shown before the watermark", &self.rows_early),
@@ -258,6 +279,12 @@ impl Metrics {
                 &self.rows_skipped,
             ),
             ("plugin_states_lost", "Saved states not restored", &self.states_lost),
+            (
+                "plugin_keys_evicted",
+                "Keys a plugin forgot before their time",
+                &self.keys_evicted,
+            ),
+            ("plugin_retries", "Ends of a quarantine", &self.plugin_retries),
             (
                 "plugin_log_dropped",
                 "Log lines beyond the allowance",
@@ -388,6 +415,8 @@ impl Metrics {
             plugin: self.plugins.bounded(id),
         };
         for (family, value) in [
+            (&self.batches, figures.batches),
+            (&self.rows, figures.rows),
             (&self.relations, figures.relations),
             (&self.traps, figures.traps),
             (&self.rows_late, figures.rows_late),
@@ -395,6 +424,8 @@ impl Metrics {
             (&self.rows_unseen, figures.rows_unseen),
             (&self.rows_skipped, figures.rows_skipped),
             (&self.states_lost, figures.states_lost),
+            (&self.keys_evicted, figures.keys_evicted),
+            (&self.plugin_retries, figures.retries),
             (&self.log_dropped, figures.log_dropped),
         ] {
             family.get_or_create(&label).inner().store(value, Ordering::Relaxed);

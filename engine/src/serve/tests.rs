@@ -91,8 +91,12 @@ async fn metrics_are_openmetrics_text() {
     state.metrics.set_plugin(
         "prompt-injection",
         PluginFigures {
+            batches: 3,
+            rows: 40,
             traps: 2,
             rows_late: 5,
+            keys_evicted: 6,
+            retries: 1,
             ..PluginFigures::default()
         },
     );
@@ -115,7 +119,11 @@ async fn metrics_are_openmetrics_text() {
         "sentrail_rejected_total{source=\"cloud\\\"trail\"} 1",
         "sentrail_detections_total{plugin=\"prompt-injection\"} 1",
         "sentrail_relations_total{plugin=\"mapping\"} 7",
+        "sentrail_plugin_batches_total{plugin=\"prompt-injection\"} 3",
+        "sentrail_plugin_rows_total{plugin=\"prompt-injection\"} 40",
         "sentrail_plugin_traps_total{plugin=\"prompt-injection\"} 2",
+        "sentrail_plugin_keys_evicted_total{plugin=\"prompt-injection\"} 6",
+        "sentrail_plugin_retries_total{plugin=\"prompt-injection\"} 1",
         "sentrail_plugin_rows_late_total{plugin=\"prompt-injection\"} 5",
         "sentrail_incidents{status=\"open\"} 2",
         "sentrail_watermark_lag_seconds{layer=\"cloud\"} 1.5",

@@ -122,6 +122,7 @@ pub(crate) fn incident(id: &str, revision: u32, detections: &[&str]) -> Incident
                 why: "same key".to_string(),
             })
             .collect(),
+        findings: vec![],
     }
 }
 

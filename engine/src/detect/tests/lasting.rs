@@ -325,6 +325,21 @@ fn keys_that_a_plugin_forgets_are_counted() {
     assert_eq!(detectors.health_now()[0].counters.keys_evicted, 6);
 }
 
+#[test]
+fn changed_figures_are_told_once() {
+    let Some(rig) = Rig::new(&[(STATELESS, "evict")]) else {
+        return;
+    };
+    let mut detectors = rig.load();
+    assert_eq!(detectors.health().len(), 1, "at first, of all");
+    assert!(detectors.health_changes().is_empty());
+    detectors.detect(&batch(&[event(1, 1, "ann", "One")]));
+    assert!(detectors.health().is_empty(), "the status is what it was");
+    let told = detectors.health_changes();
+    assert_eq!((told.len(), told[0].counters.rows), (1, 1));
+    assert!(detectors.health_changes().is_empty(), "who is idle has nothing to tell");
+}
+
 fn health(detectors: &Detectors, plugin: &str) -> PluginHealth {
     let mut all = detectors.health_now().into_iter();
     all.find(|health| health.plugin == plugin).expect("loaded")

@@ -1,4 +1,5 @@
 use super::*;
+use crate::forward::ocsf::FINDING_BYTES_MAX;
 
 fn revisions() -> Vec<Incident> {
     let first = Incident {
@@ -21,6 +22,7 @@ fn revisions() -> Vec<Incident> {
         entities: vec![],
         layers: vec![],
         detection_ids: vec![],
+        findings: vec![],
         ..incident()
     };
     let mut large = incident();
@@ -28,7 +30,40 @@ fn revisions() -> Vec<Incident> {
     large.entities = (0..1000)
         .map(|n| format!("address:10.0.{}.{}", n / 250, n % 250))
         .collect();
-    vec![first, second, merged, bare, large]
+    // As a run leaves one that ended between an incident and what it is made of.
+    let untold = Incident {
+        findings: vec![],
+        ..incident()
+    };
+    let endless = Incident {
+        title: "\"title\" ".repeat(2_000),
+        entities: (0..500).map(|n| format!("principal:{n}{}", "\"".repeat(500))).collect(),
+        techniques: (0..300).map(|n| format!("T{n}")).collect(),
+        findings: (0..64)
+            .map(|n| Finding {
+                message: "\"message\" ".repeat(2_000),
+                techniques: (0..16).map(|n| format!("T1078.0{n:02}")).collect(),
+                ..finding(&format!("d{n}"), n, "a-rule", &"\"title\" ".repeat(2_000), &[])
+            })
+            .collect(),
+        detection_ids: (0..64).map(|n| format!("d{n}")).collect(),
+        path: (0..200)
+            .map(|n| {
+                let (from, to) = (format!("principal:{n}{}", "\"".repeat(500)), format!("tool:{n}"));
+                step(
+                    n + 1,
+                    &from,
+                    &to,
+                    "Do",
+                    None,
+                    Some(&format!("d{n}")),
+                    &"\"why\" ".repeat(2_000),
+                )
+            })
+            .collect(),
+        ..incident()
+    };
+    vec![first, second, merged, bare, large, untold, endless]
 }
 
 /// The one place where a finding's whole form is written down. `SENTRAIL_GOLDEN=write` accepts a new one.
@@ -87,16 +122,67 @@ fn activity_follows_the_revision_and_the_merge() {
 }
 
 #[test]
-fn a_large_incident_is_cut_says_so_and_keeps_its_path() {
+fn every_message_is_bounded_and_says_what_was_cut() {
+    for (incident, cut) in revisions().iter().zip([false, false, false, false, true, false, true]) {
+        let finding = incident_finding(incident);
+        assert_eq!(finding["metadata"]["is_truncated"], cut, "{}", incident.title);
+        let length = finding.to_string().len();
+        assert!(length <= FINDING_BYTES_MAX, "{length}");
+    }
+}
+
+fn infos(finding: &Value) -> &Vec<Value> {
+    finding["finding_info_list"].as_array().unwrap()
+}
+
+#[test]
+fn a_large_incident_keeps_its_path() {
     let finding = incident_finding(&revisions()[4]);
-    assert_eq!(finding["metadata"]["is_truncated"], true);
     assert_eq!(finding["count"], 1000);
-    assert!(finding.to_string().len() < 64 << 10, "{}", finding.to_string().len());
-    let uids: Vec<&Value> = finding["finding_info_list"]
+    let uids: Vec<&Value> = infos(&finding).iter().map(|info| &info["uid"]).collect();
+    assert!(uids.contains(&&Value::from("d1")) && uids.contains(&&Value::from("d2")));
+    assert_eq!(infos(&finding)[0]["attack_graph"]["edges"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_finding_has_the_title_of_its_detection_and_the_graph_has_every_step() {
+    let finding = incident_finding(&incident());
+    let titles: Vec<&Value> = infos(&finding).iter().map(|info| &info["title"]).collect();
+    assert_eq!(
+        titles,
+        ["A prompt asks to ignore its rules", "A mass read", "A mass read"]
+    );
+    assert_eq!(infos(&finding)[1]["analytic"]["uid"], "llm-abuse/mass-read");
+    let graph = &infos(&finding)[0]["attack_graph"];
+    let edges: Vec<(&str, &str)> = graph["edges"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|info| &info["uid"])
+        .map(|edge| (edge["name"].as_str().unwrap(), edge["relation"].as_str().unwrap()))
         .collect();
-    assert!(uids.contains(&&Value::from("d1")) && uids.contains(&&Value::from("d2")));
+    assert_eq!(
+        edges,
+        [
+            ("chat.completions", "detection"),
+            ("issued", "relation"),
+            ("scroll", "detection")
+        ]
+    );
+    let nodes: Vec<&Value> = graph["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| &node["uid"])
+        .collect();
+    for edge in graph["edges"].as_array().unwrap() {
+        assert!(
+            nodes.contains(&&edge["source"]) && nodes.contains(&&edge["target"]),
+            "{edge}"
+        );
+    }
+    assert!(
+        infos(&finding)[1..]
+            .iter()
+            .all(|info| info.get("attack_graph").is_none())
+    );
 }

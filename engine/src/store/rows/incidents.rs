@@ -85,7 +85,7 @@ pub fn incidents_to_batches(
     ]))
 }
 
-/// Incidents from their rows in the three tables, in whatever order these come.
+/// Incidents from their rows in the three tables, in whatever order these come. Their findings are left to the table of detections.
 pub fn incidents_from_batches(
     revisions: &[RecordBatch],
     path: &[RecordBatch],
@@ -141,6 +141,7 @@ pub fn incidents_from_batches(
                 detection_ids: members.into_iter().map(|(_, id)| id).collect(),
                 merged_into: text_at(&merged_into, row),
                 path,
+                findings: Vec::new(),
                 incident_id: key.0,
             });
         }
