@@ -226,6 +226,22 @@ fn a_bad_query_says_what_is_wrong_and_exits_1() {
 }
 
 #[test]
+fn an_error_says_its_cause_once() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let logs = scratch.path().join("logs");
+    write_logs(&logs, &simulated(3, 60));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let serve = format!("[serve]\nhttp = \"{}\"\n", taken.local_addr().unwrap());
+    let path = scratch.path().join("c.toml");
+    std::fs::write(&path, file_config(&scratch.path().join("d"), &logs, &plugins, &serve)).unwrap();
+    let output = sentrail(&["run", "--config", path.to_str().unwrap()]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.matches("already in use").count(), 1, "{error}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     let scratch = tempfile::tempdir().unwrap();
     let run = |name: &str| {

@@ -212,7 +212,7 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
 pub fn rows(data: &Path, sql: &str) -> Vec<String> {
     let text = runtime().block_on(async {
         let views = Views::fixed(Arc::new(store::open_readonly(data).await.unwrap()));
-        let session = query::session(views, None).await.unwrap();
+        let session = query::session(views, None, None).await.unwrap();
         let batches = query::sql(&session, sql).await.unwrap();
         let mut out = Vec::new();
         query::render(&batches, Format::Json, &mut out).unwrap();

@@ -198,7 +198,7 @@ async fn watch_progress(
 
 /// Prints the worst incident and names the others.
 async fn show(running: &Running, data: &Path) -> anyhow::Result<Vec<Incident>> {
-    let session = query::session(running.views().clone(), None).await?;
+    let session = query::session(running.views().clone(), None, None).await?;
     let mut incidents = pipeline::incidents(&session, "status = 'open'").await?;
     incidents.sort_by(|a, b| b.severity.cmp(&a.severity).then(b.score.total_cmp(&a.score)));
     match incidents.split_first() {

@@ -102,10 +102,21 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&with_causes(&error));
             ExitCode::from(if is_configuration(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// The error and its causes; most errors say theirs already.
+fn with_causes(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .fold(String::new(), |text, cause| match cause.to_string() {
+            cause if text.is_empty() => cause,
+            cause if text.contains(&cause) => text,
+            cause => format!("{text}: {cause}"),
+        })
 }
 
 /// Of each worker; untouched pages cost nothing.

@@ -73,5 +73,5 @@ pub async fn session(data: &Path) -> anyhow::Result<SessionContext> {
             Arc::new(move |_| Err(reason.clone()))
         }
     };
-    Ok(query::session(views, Some(search)).await?)
+    Ok(query::session(views, Some(search), None).await?)
 }

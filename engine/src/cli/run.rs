@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::Context;
+
 use crate::config;
 use crate::pipeline::{self, Status};
 
 pub async fn run(config: &Path) -> anyhow::Result<()> {
     let settings = config::load(config)?;
     let began = Instant::now();
-    let running = pipeline::start(settings).await?;
+    let started = pipeline::start(settings).await;
+    let running = started.with_context(|| config.display().to_string())?;
     for problem in running.problems() {
         tracing::error!("plugin file not used: {problem}");
     }

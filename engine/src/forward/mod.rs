@@ -5,7 +5,8 @@
 //! receiver that is down costs nothing but delay and never holds up another.
 //!
 //! What receivers may rely on: a pair (incident, revision) may arrive twice, never with two contents, and none is missed. The one
-//! exception is a record that the receiver itself refuses (HTTP 4xx): it is kept in `NAME.dead.ndjson` and counted.
+//! exception is a record that the receiver itself refuses (HTTP 4xx, but for those that speak of the URL or the secret): it is kept in
+//! `NAME.dead.ndjson`, logged and counted.
 
 mod journal;
 mod ocsf;

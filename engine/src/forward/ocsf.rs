@@ -112,6 +112,8 @@ fn metadata(incident: &Incident, most: usize) -> Value {
     ];
     json!({
         "version": OCSF_VERSION,
+        // What the class consists of, says its description.
+        "profiles": ["incident"],
         "uid": delivery_id(incident),
         "correlation_uid": incident.incident_id,
         "sequence": incident.revision,

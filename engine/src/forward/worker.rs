@@ -1,7 +1,7 @@
 //! One task per sink: reads the journal in order from its durable cursor, delivers, and retries until the receiver takes it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -374,12 +374,26 @@ fn append_line(path: &Path, line: &str) -> Result<()> {
         std::fs::rename(path, &aside).map_err(io_error("set aside", path))?;
     }
     let mut file = OpenOptions::new()
+        .read(true)
         .append(true)
         .create(true)
         .open(path)
         .map_err(io_error("open", path))?;
-    file.write_all(format!("{line}\n").as_bytes())
+    // A kill or a full disk may have left the beginning of a line: it costs itself and not the line after it.
+    let torn = ends_inside_a_line(&mut file).map_err(io_error("read", path))?;
+    let line = format!("{}{line}\n", if torn { "\n" } else { "" });
+    file.write_all(line.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(io_error("write", path))?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }

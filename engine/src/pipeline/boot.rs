@@ -23,14 +23,13 @@ use crate::correlate::Correlator;
 use crate::detect::Detectors;
 use crate::forward::{Forwarder, Journal};
 use crate::model::{EventBatch, Incident, IncidentStatus, Micros, Severity, time, time::to_rfc3339};
-use crate::normalize::Normalizer;
+use crate::normalize::{DEDUPE_IDS_MAX, Normalizer};
 use crate::query::{self, QueryError};
 use crate::search::Index;
 use crate::source::{self, Progress};
 use crate::store::{self, Store, StoreError, Table, Views};
 
-/// Ids of events older than this before the newest are not looked for among new ones after a restart: producers repeat what they
-/// sent minutes ago, not days.
+/// How far back ids of events are looked up at first; further, until as many are known as a run remembers.
 const DEDUPE_SPAN: Micros = 24 * time::HOUR;
 
 /// Key of the state that says up to where the correlator had let go.
@@ -51,7 +50,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     let mut index = Index::open_or_create(&dir.join("index"))?;
 
     detectors.restore(&recovered.state, &recovered.plugins);
-    let session = query::session(Views::fixed(views.current()), None).await?;
+    let session = query::session(Views::fixed(views.current()), None, None).await?;
     let revisions = remember_incidents(&session, &mut journal).await?;
     // What was journaled after the last durable epoch may have left already: the tables must come to know it.
     let unstored = journal.unstored(|id, revision| revisions.get(id).is_some_and(|newest| *newest >= revision))?;
@@ -100,6 +99,8 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
             )
         })
         .collect();
+    // A port that is taken is told before anything is read or sent.
+    let serve = super::servers::start(&settings.serve, &dir, &views).await?;
     let forwarder = Forwarder::start(&settings.forward, &dir.join("forward"), journal.reader()?)?;
     let progress = Arc::new(Progress::default());
     let (sources_handle, events) = source::start(
@@ -112,7 +113,6 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         },
         progress.clone(),
     )?;
-    let serve = super::servers::start(&settings.serve, &dir, &views).await?;
     Ok(Engine::new(super::run::Parts {
         times: InputTimes::new(sources),
         committer: Committer::start(store),
@@ -227,8 +227,9 @@ async fn resume(
     let complete = watermark.map_or(newest, |watermark| watermark.min(newest));
 
     let ids = format!(
-        "SELECT event_id, raw_hash, time FROM events WHERE time >= {}",
-        at(complete.saturating_sub(DEDUPE_SPAN))
+        "SELECT event_id, raw_hash, time FROM events WHERE time >= {} AND format IN ({})",
+        at(remembered_since(session, complete).await?),
+        formats_with_ids(normalizer)
     );
     let mut batches = stream(session, &ids).await?;
     while let Some(batch) = batches.next().await {
@@ -270,7 +271,8 @@ async fn resume(
     // Members of incidents that are still young may be older than the retention itself.
     let young = format!("status = 'open' AND last_time >= {start}");
     let detections = format!(
-        "SELECT {} FROM detections WHERE time >= {start} OR incident_id IN (SELECT incident_id FROM incidents WHERE {young})",
+        "SELECT {} FROM stored.detections WHERE time >= {start} OR detection_id IN (SELECT e.detection_id FROM incident_evidence e \
+         JOIN incidents i ON e.incident_id = i.incident_id WHERE {young})",
         columns(Table::Detections)
     );
     let relations = format!(
@@ -283,6 +285,33 @@ async fn resume(
         incidents(session, &young).await?,
     );
     Ok(())
+}
+
+/// The time from which on the tables hold as many ids as a run remembers, or all.
+async fn remembered_since(session: &SessionContext, newest: Micros) -> Result<Micros, PipelineError> {
+    let oldest = time_of(&query::sql(session, "SELECT min(time) FROM events").await?).unwrap_or(newest);
+    let mut span = DEDUPE_SPAN;
+    loop {
+        let from = newest.saturating_sub(span);
+        let count = format!("SELECT count(*) FROM events WHERE time >= {}", at(from));
+        let count = query::sql(session, &count).await?;
+        let count = count
+            .first()
+            .map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0));
+        if from <= oldest || usize::try_from(count).is_ok_and(|count| count >= DEDUPE_IDS_MAX) {
+            return Ok(from);
+        }
+        span = span.saturating_mul(4);
+    }
+}
+
+/// Names of the formats whose records have ids of their own, as SQL: events of the others are told apart by their places.
+fn formats_with_ids(normalizer: &Normalizer) -> String {
+    let formats = normalizer.formats().into_iter().filter(|format| format.own_id);
+    let names: Vec<String> = formats
+        .map(|format| format!("'{}'", format.name.replace('\'', "''")))
+        .collect();
+    names.join(", ")
 }
 
 fn at(time: Micros) -> String {

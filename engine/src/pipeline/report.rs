@@ -120,6 +120,7 @@ impl Engine {
                     detail: sink.trouble.unwrap_or_default(),
                 })
                 .collect(),
+            servers: parts.serve.sql_health().into_iter().collect(),
         });
     }
 

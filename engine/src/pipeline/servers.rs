@@ -15,7 +15,7 @@ use super::sql::{Login, SqlProcess, Start};
 use crate::config::ServeSettings;
 use crate::query::SearchFn;
 use crate::search::{HITS_MAX, Searcher};
-use crate::serve::{self, ServeError, ServeState, Server};
+use crate::serve::{self, Part, ServeError, ServeState, Server};
 use crate::store::Views;
 
 /// A port stays taken for a moment after an engine that was killed.
@@ -75,6 +75,10 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Servers {
+    pub fn sql_health(&self) -> Option<Part> {
+        self.sql.as_ref().map(SqlProcess::health)
+    }
+
     /// Ends what is served, after everything else has ended: health can be asked for while a run drains.
     pub async fn end(self) {
         let _ = self.stop.send(true);

@@ -13,11 +13,13 @@ mod search;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -27,8 +29,7 @@ use crate::store::Views;
 pub use render::{Format, harmless, render};
 pub use search::SearchFn;
 
-/// Memory that all queries of a session share; what needs more goes to temporary files or fails with a clear message. A quarter of
-/// the gigabyte that the whole engine may use.
+/// Memory that all queries of a session share; what needs more goes to temporary files or fails with a clear message.
 pub const QUERY_MEMORY_BYTES: usize = 256 << 20;
 
 /// Temporary files of queries that outgrow memory, together.
@@ -61,8 +62,19 @@ fn first_line(error: &DataFusionError) -> String {
 }
 
 /// A session whose statements each see the newest view; over [`Views::fixed`], always the same.
-pub async fn session(views: Views, search: Option<SearchFn>) -> Result<SessionContext, QueryError> {
+/// Temporary files go to `spill`, else to where the system keeps such.
+pub async fn session(
+    views: Views,
+    search: Option<SearchFn>,
+    spill: Option<&Path>,
+) -> Result<SessionContext, QueryError> {
+    let disk = DiskManagerBuilder::default();
+    let disk = match spill {
+        Some(dir) => disk.with_mode(DiskManagerMode::Directories(vec![dir.to_owned()])),
+        None => disk,
+    };
     let runtime = RuntimeEnvBuilder::new()
+        .with_disk_manager_builder(disk)
         .with_memory_pool(Arc::new(FairSpillPool::new(QUERY_MEMORY_BYTES)))
         .with_max_temp_directory_size(QUERY_SPILL_BYTES)
         .build_arc()?;

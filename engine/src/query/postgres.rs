@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 use crate::config::Secret;
 
 use super::{DATABASE, QueryError, read_only};
-use limits::{Limited, STUCK_AFTER, Turns};
+use limits::{Limited, STUCK_AFTER, Watchdog};
 
 /// Clients at a time: each may hold a query's memory and a view. One more is turned away at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -49,9 +49,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client that is gone without a word gives its place back after about this long.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// How often is looked whether a statement keeps a thread.
-const WATCH_BEAT: Duration = Duration::from_secs(1);
 
 /// Exit status of a process that could not end a statement otherwise.
 const STUCK: i32 = 70;
@@ -78,19 +75,20 @@ pub async fn serve(
         Arc::new(TransactionStatementHook),
     ];
     let connections = Arc::new(ConnectionManager::new());
+    let watchdog = Watchdog::default();
+    tokio::spawn(watchdog.clone().beat());
+    end_when_stuck(watchdog.clone());
     let handlers = Arc::new(Handlers {
-        service: Arc::new(Limited(Arc::new(DfSessionService::new_with_hooks(
-            Arc::new(session),
-            hooks,
-        )))),
+        service: Arc::new(Limited {
+            service: Arc::new(DfSessionService::new_with_hooks(Arc::new(session), hooks)),
+            watchdog: watchdog.clone(),
+        }),
         cancel: Arc::new(DefaultCancelHandler::new(connections.clone())),
         connections,
         credentials: credentials.map(Arc::new),
     });
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut clients = tokio::task::JoinSet::new();
-    let turns = Turns::default();
-    end_when_stuck(turns.clone());
     for number in 0.. {
         let (socket, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -110,7 +108,7 @@ pub async fn serve(
             tracing::debug!(%address, %error, "a client that vanishes will not be noticed");
         }
         let handlers = handlers.clone();
-        clients.spawn(turns.watch(number, async move {
+        clients.spawn(watchdog.watch(number, async move {
             if let Err(error) = process_socket(socket, None, handlers).await {
                 tracing::debug!(%address, %error, "a PostgreSQL client left");
             }
@@ -121,17 +119,31 @@ pub async fn serve(
 }
 
 /// On a thread of its own, for all others may be kept.
-fn end_when_stuck(turns: Turns) {
+fn end_when_stuck(watchdog: Watchdog) {
     std::thread::spawn(move || {
-        while !turns.stuck(STUCK_AFTER) {
-            std::thread::sleep(WATCH_BEAT);
-        }
+        let reason = watchdog.wait(STUCK_AFTER, processor_time);
         tracing::error!(
             seconds = STUCK_AFTER.as_secs(),
-            "a statement keeps a thread and cannot be ended alone: ending the SQL server"
+            "{reason} and cannot be ended alone: ending the SQL server"
         );
         std::process::exit(STUCK);
     });
+}
+
+/// What this process has taken so far; nothing where the system does not tell.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // proc(5): after the name in parentheses, utime and stime are the 12th and 13th, in hundredths of a second.
+    let fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, fields)| fields)
+        .split_whitespace();
+    let hundredths: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Duration::from_millis(hundredths * 10)
 }
 
 struct Handlers {
@@ -310,6 +322,9 @@ fn check_timeout(values: &[Expr]) -> PgWireResult<()> {
     let [value] = values else { return Ok(()) };
     let text = value.to_string();
     let text = text.trim_matches(['\'', '"']);
+    if text.eq_ignore_ascii_case("default") {
+        return Ok(());
+    }
     let number = ["ms", "min", "s"].into_iter().find_map(|unit| text.strip_suffix(unit));
     if number.unwrap_or(text).parse::<u32>().is_ok() {
         return Ok(());

@@ -51,7 +51,7 @@ async fn names_mean_the_newest_revision() {
     );
     store.views().publish_tail(2, tail);
 
-    let session = session(store.views(), None).await.unwrap();
+    let session = session(store.views(), None, None).await.unwrap();
     assert_eq!(
         csv(
             &session,
@@ -107,7 +107,7 @@ async fn names_mean_the_newest_revision() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_sees_the_newest_view_whenever_it_was_planned() {
     let (_dir, mut store) = store().await;
-    let session = session(store.views(), None).await.unwrap();
+    let session = session(store.views(), None, None).await.unwrap();
     let counted = "SELECT (SELECT count(*) FROM events) AS a, (SELECT count(*) FROM events e JOIN events f USING (event_id)) AS b";
     let prepared = session.state().create_logical_plan(counted).await.unwrap();
     let run = || async {
@@ -159,7 +159,7 @@ async fn a_fixed_view_answers_and_nothing_can_be_written() {
         .unwrap();
     drop(store);
     let view = crate::store::open_readonly(dir.path()).await.unwrap();
-    let session = session(Views::fixed(Arc::new(view)), None).await.unwrap();
+    let session = session(Views::fixed(Arc::new(view)), None, None).await.unwrap();
     assert_eq!(
         csv(
             &session,
@@ -211,7 +211,7 @@ async fn search_is_a_table() {
         )
         .map_err(|error| error.to_string())
     });
-    let session = session(store.views(), Some(search)).await.unwrap();
+    let session = session(store.views(), Some(search), None).await.unwrap();
     assert_eq!(
         csv(
             &session,
@@ -291,7 +291,7 @@ async fn serve(
         .commit(epoch(1, [(Table::Events, events(&["a", "b"]))]))
         .await
         .unwrap();
-    let session = session(store.views(), None).await.unwrap();
+    let session = session(store.views(), None, None).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {

@@ -37,13 +37,16 @@ pub struct Health {
     pub sources: Vec<Part>,
     pub plugins: Vec<Part>,
     pub sinks: Vec<Part>,
+    /// What answers clients, but for this answer's own server.
+    pub servers: Vec<Part>,
 }
 
 impl Health {
-    /// The worst of its parts; a sink or a plugin alone never makes the whole `failed`, for the stream goes on without it.
+    /// The worst of its parts; a sink, a plugin or a server alone never makes the whole `failed`, for the stream goes on without it.
     pub fn overall(&self) -> State {
         let worst = |parts: &[Part]| parts.iter().map(|part| part.status).max().unwrap_or_default();
-        let side = worst(&self.plugins).max(worst(&self.sinks)).min(State::Degraded);
+        let side = [&self.plugins, &self.sinks, &self.servers].map(|parts| worst(parts));
+        let side = side.into_iter().max().unwrap_or_default().min(State::Degraded);
         self.store.status.max(worst(&self.sources)).max(side)
     }
 }

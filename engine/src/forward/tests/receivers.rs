@@ -203,3 +203,35 @@ async fn a_cursor_that_could_not_be_written_is_written_later() {
     until("the failure is over", || forwarder.status()[0].trouble.is_none()).await;
     assert_eq!(std::fs::read_to_string(forward_dir.join("soar.cursor")).unwrap(), "1\n");
 }
+
+#[tokio::test]
+async fn a_refused_alert_waits_for_a_place_to_be_kept_in() {
+    let dir = TempDir::new().unwrap();
+    let (journal_dir, forward_dir) = dirs(&dir);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = [webhook(&listener.local_addr().unwrap().to_string())];
+    let receiver = Receiver::default();
+    receiver.answers.lock().unwrap().extend([(400, None); 1000]);
+    receiver.listen(listener).await;
+    std::fs::create_dir_all(&forward_dir).unwrap();
+    let dead = forward_dir.join("soar.dead.ndjson");
+    std::os::unix::fs::symlink("/dev/full", &dead).unwrap();
+    let mut journal = Journal::open(&journal_dir).unwrap();
+    let forwarder = Forwarder::start_with(&settings, &forward_dir, journal.reader().unwrap(), QUICK).unwrap();
+    journal.append(vec![titled("a", "1")]).unwrap();
+    until("the full disk shows", || {
+        let trouble = forwarder.status().remove(0).trouble;
+        trouble.is_some_and(|trouble| trouble.contains("soar.dead.ndjson") && trouble.contains("No space left"))
+    })
+    .await;
+    assert_eq!(forwarder.status()[0].lag, 1, "it is not given up");
+    // As a kill leaves it: with the beginning of a line.
+    std::fs::remove_file(&dead).unwrap();
+    std::fs::write(&dead, "{\"delivery\":\"x/1\",\"bo").unwrap();
+    until("kept", || forwarder.status()[0].dead_letters == 1).await;
+    assert_eq!(forwarder.status()[0].trouble, None);
+    let text = std::fs::read_to_string(&dead).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let kept: Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!((lines.len(), &kept["delivery"]), (2, &Value::from("a/1")));
+}

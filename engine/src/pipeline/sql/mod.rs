@@ -7,7 +7,7 @@
 mod process;
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,11 @@ pub use server::serve_sql;
 
 /// Name of the command line's verb that runs [`serve_sql`].
 pub const VERB: &str = "serve-sql";
+
+/// Where the process's temporary files go.
+fn sql_spill(dir: &Path) -> PathBuf {
+    dir.join("cache").join("sql")
+}
 
 /// The first message to the process.
 #[derive(Serialize, Deserialize)]

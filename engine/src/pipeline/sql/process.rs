@@ -4,14 +4,16 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Start, VERB};
-use crate::serve::ServeState;
+use super::{Start, VERB, sql_spill};
+use crate::serve::{Part, ServeState, State};
 use crate::store::{ViewSender, Views};
 
 /// Memory of its own that the process may have: queries' share, rows that are not on disk yet, and room for plans. Beyond it some
@@ -26,25 +28,29 @@ const PAUSE_LEAST: Duration = Duration::from_millis(100);
 const PAUSE_MOST: Duration = Duration::from_secs(10);
 const STAYED_UP: Duration = Duration::from_secs(60);
 
-/// What the process may know of the environment: how to log, and where temporary files go. Nothing that may be secret.
-const ENVIRONMENT: [&str; 5] = ["RUST_LOG", "RUST_BACKTRACE", "TMPDIR", "TZ", "NO_COLOR"];
+/// What the process may know of the environment: how to log, and what it needs to start. Nothing that may be secret.
+const ENVIRONMENT: [&str; 5] = ["RUST_LOG", "RUST_BACKTRACE", "LD_LIBRARY_PATH", "TZ", "NO_COLOR"];
+
+/// A process that is up for this long has its tables and answers.
+const UP_AFTER: Duration = Duration::from_secs(2);
 
 /// The process, and the thread that looks after it.
 pub struct SqlProcess {
     stop: Sender<()>,
     thread: JoinHandle<()>,
+    health: Arc<Mutex<Part>>,
 }
 
 impl SqlProcess {
     /// Serves clients that come to `listener` until [`SqlProcess::end`].
-    pub fn start(
-        listener: TcpListener,
-        start: Start,
-        views: Views,
-        state: Arc<ServeState>,
-    ) -> io::Result<SqlProcess> {
+    pub fn start(listener: TcpListener, start: Start, views: Views, state: Arc<ServeState>) -> io::Result<SqlProcess> {
         let (stop, stopped) = channel();
+        let health = Arc::new(Mutex::new(Part {
+            name: "postgres".to_owned(),
+            ..Part::default()
+        }));
         let keeper = Keeper {
+            health: health.clone(),
             listener,
             start,
             views,
@@ -54,7 +60,12 @@ impl SqlProcess {
         let thread = std::thread::Builder::new()
             .name("sql-process".to_owned())
             .spawn(move || keeper.keep())?;
-        Ok(SqlProcess { stop, thread })
+        Ok(SqlProcess { stop, thread, health })
+    }
+
+    /// Whether clients are answered.
+    pub fn health(&self) -> Part {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the process, whatever it is doing.
@@ -72,6 +83,7 @@ struct Keeper {
     views: Views,
     state: Arc<ServeState>,
     stopped: Receiver<()>,
+    health: Arc<Mutex<Part>>,
 }
 
 /// Why the process is no more.
@@ -91,6 +103,7 @@ impl Keeper {
                 Err(error) => format!("it cannot be started: {error}"),
             };
             self.state.metrics.sql_restarts.inc();
+            self.tell(State::Degraded, &reason);
             tracing::error!(
                 reason,
                 "the SQL server ended; its clients must connect again, it is started anew"
@@ -107,15 +120,24 @@ impl Keeper {
 
     /// From the start of the process to its end.
     fn run(&self) -> io::Result<End> {
+        let spill = sql_spill(&self.start.dir);
+        empty(&spill)?;
         let mut process = self.spawn()?;
         let result = self.look_after(&mut process);
         // Also when looking after it failed: none is left behind.
         let _ = process.kill();
         let status = process.wait()?;
+        empty(&spill)?;
         Ok(match result? {
             Some(end) => end,
             None => End::Failed(told(status)),
         })
+    }
+
+    fn tell(&self, status: State, detail: &str) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.status = status;
+        health.detail = detail.to_owned();
     }
 
     fn spawn(&self) -> io::Result<Child> {
@@ -130,6 +152,7 @@ impl Keeper {
             std::env::current_exe()?
         };
         Command::new(program)
+            .arg0("sentrail")
             .arg(VERB)
             .env_clear()
             .envs(environment)
@@ -144,15 +167,23 @@ impl Keeper {
         let mut start = serde_json::to_vec(&self.start)?;
         start.push(b'\n');
         let views = self.views.clone();
-        // Ends when the process does not read any more; the views are no longer sent then.
+        let (ended, end) = channel::<()>();
+        // Ends when `ended` is gone or the process does not read any more.
         std::thread::Builder::new()
             .name("sql-views".to_owned())
-            .spawn(move || match feed(input, &start, &views) {
+            .spawn(move || match feed(input, &start, &views, &end) {
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                     tracing::error!(%error, "the newest rows cannot be sent to the SQL server");
                 }
                 _ => {}
             })?;
+        let result = self.watch(process);
+        drop(ended);
+        result
+    }
+
+    fn watch(&self, process: &mut Child) -> io::Result<Option<End>> {
+        let began = Instant::now();
         loop {
             match self.stopped.recv_timeout(BEAT) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -161,9 +192,12 @@ impl Keeper {
             if process.try_wait()?.is_some() {
                 return Ok(None);
             }
+            if began.elapsed() > UP_AFTER {
+                self.tell(State::Ok, "");
+            }
             if memory(process.id()).is_some_and(|bytes| bytes > MEMORY_BYTES_MAX) {
                 let reason = format!(
-                    "a statement took more than the {} MiB that it may have",
+                    "with its statements, and the rows that are not durable yet, it took more than the {} MiB that it may have",
                     MEMORY_BYTES_MAX >> 20
                 );
                 return Ok(Some(End::Failed(reason)));
@@ -172,8 +206,8 @@ impl Keeper {
     }
 }
 
-/// Sends each new view until the process is gone.
-fn feed(input: ChildStdin, start: &[u8], views: &Views) -> io::Result<()> {
+/// Sends each new view until `end` or the process is gone.
+fn feed(input: ChildStdin, start: &[u8], views: &Views, end: &Receiver<()>) -> io::Result<()> {
     let mut input = BufWriter::new(input);
     input.write_all(start)?;
     let mut sender = ViewSender::default();
@@ -184,7 +218,17 @@ fn feed(input: ChildStdin, start: &[u8], views: &Views) -> io::Result<()> {
             sender.send(&view, &mut input)?;
             shown = Some(view);
         }
-        std::thread::sleep(BEAT);
+        if let Err(RecvTimeoutError::Disconnected) = end.recv_timeout(BEAT) {
+            return Ok(());
+        }
+    }
+}
+
+/// A process that is ended leaves its temporary files.
+fn empty(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(dir),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::super::PipelineError;
 use super::super::servers::search_function;
-use super::Start;
+use super::{Start, sql_spill};
 use crate::config::Secret;
 use crate::query::{self, SearchFn, postgres};
 use crate::search::Searcher;
@@ -50,7 +50,7 @@ pub async fn serve_sql() -> Result<(), PipelineError> {
         })
         .map_err(failed)?;
     let views = first.await.map_err(|_| failed(io::ErrorKind::UnexpectedEof.into()))?;
-    let session = query::session(views, Some(search)).await?;
+    let session = query::session(views, Some(search), Some(&sql_spill(&start.dir))).await?;
     Ok(postgres::serve(listener, session, credentials).await?)
 }
 

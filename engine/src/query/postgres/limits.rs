@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -21,14 +22,22 @@ use futures::{Sink, StreamExt};
 /// A statement that worked for longer is ended, unless its client asked for less. Waiting for the client to take rows does not count.
 pub const STATEMENT_SECONDS_MAX: u64 = 300;
 
-/// A statement that keeps a thread for longer at one go is planning something that grows without end, and cannot be ended alone.
+/// What keeps a thread for longer at one go, such as a plan that grows without end, cannot be ended alone.
 pub const STUCK_AFTER: Duration = Duration::from_secs(20);
+
+const WATCH_BEAT: Duration = Duration::from_secs(1);
+
+/// Part of one core that taking in new rows may need while no statement is worked on.
+const IDLE_WORK_MAX: f64 = 0.9;
 
 /// Where the library keeps what a client set with `SET statement_timeout`.
 const STATEMENT_TIMEOUT: &str = "statement_timeout_ms";
 
 /// Answers as the library does, and no longer than a statement may take.
-pub(super) struct Limited(pub Arc<DfSessionService>);
+pub(super) struct Limited {
+    pub service: Arc<DfSessionService>,
+    pub watchdog: Watchdog,
+}
 
 #[async_trait]
 impl SimpleQueryHandler for Limited {
@@ -40,9 +49,13 @@ impl SimpleQueryHandler for Limited {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let mut left = allowed(client);
-        let answer = SimpleQueryHandler::do_query(&*self.0, client, query);
+        let statement = self.watchdog.statement();
+        let answer = SimpleQueryHandler::do_query(&*self.service, client, query);
         let responses = within(&mut left, answer).await??;
-        Ok(responses.into_iter().map(|response| limited(response, left)).collect())
+        let responses = responses.into_iter();
+        Ok(responses
+            .map(|response| limited(response, left, statement.clone()))
+            .collect())
     }
 }
 
@@ -52,7 +65,7 @@ impl ExtendedQueryHandler for Limited {
     type QueryParser = <DfSessionService as ExtendedQueryHandler>::QueryParser;
 
     fn query_parser(&self) -> Arc<Self::QueryParser> {
-        self.0.query_parser()
+        self.service.query_parser()
     }
 
     async fn do_query<C>(
@@ -68,9 +81,10 @@ impl ExtendedQueryHandler for Limited {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let mut left = allowed(client);
-        let answer = ExtendedQueryHandler::do_query(&*self.0, client, portal, max_rows);
+        let statement = self.watchdog.statement();
+        let answer = ExtendedQueryHandler::do_query(&*self.service, client, portal, max_rows);
         let response = within(&mut left, answer).await??;
-        Ok(limited(response, left))
+        Ok(limited(response, left, statement))
     }
 }
 
@@ -89,14 +103,14 @@ async fn within<T>(left: &mut Duration, work: impl Future<Output = T>) -> PgWire
     result
 }
 
-fn limited(response: Response, left: Duration) -> Response {
+fn limited(response: Response, left: Duration, statement: Arc<Statement>) -> Response {
     let Response::Query(mut rows) = response else {
         return response;
     };
-    let stream = futures::stream::unfold(Some((rows.data_rows, left)), |state| async move {
-        let (mut rows, mut left) = state?;
+    let stream = futures::stream::unfold(Some((rows.data_rows, left, statement)), |state| async move {
+        let (mut rows, mut left, statement) = state?;
         match within(&mut left, rows.next()).await {
-            Ok(row) => row.map(|row| (row, Some((rows, left)))),
+            Ok(row) => row.map(|row| (row, Some((rows, left, statement)))),
             Err(error) => Some((Err(error), None)),
         }
     });
@@ -113,52 +127,108 @@ fn timed_out() -> PgWireError {
     PgWireError::UserError(Box::new(error))
 }
 
-/// Knows which clients keep a thread, and since when.
+/// Sees statements that cannot be ended alone: one that keeps a thread, whether planning or running, and work that goes on for
+/// none.
 #[derive(Clone, Default)]
-pub(super) struct Turns(Arc<Mutex<HashMap<u64, Instant>>>);
+pub(super) struct Watchdog(Arc<Watched>);
 
-impl Turns {
-    /// `future`, watched under a number of its own.
-    pub fn watch<F: Future>(&self, number: u64, future: F) -> Watched<F> {
-        Watched {
-            turns: self.clone(),
+#[derive(Default)]
+struct Watched {
+    /// Which clients keep a thread, and since when.
+    turns: Mutex<HashMap<u64, Instant>>,
+    /// Statements that are worked on, or whose rows are awaited.
+    statements: AtomicUsize,
+    /// Rises while the runtime has a thread to spare.
+    pulse: AtomicU64,
+}
+
+impl Watchdog {
+    /// `client`, watched under a number of its own.
+    pub fn watch<F: Future>(&self, number: u64, client: F) -> Turns<F> {
+        Turns {
+            watchdog: self.clone(),
             number,
-            future: Box::pin(future),
+            client: Box::pin(client),
         }
     }
 
-    /// Whether a turn takes longer than `limit`.
-    pub fn stuck(&self, limit: Duration) -> bool {
-        self.with(|turns| turns.values().any(|began| began.elapsed() > limit))
+    /// Counts a statement until the answer is dropped.
+    fn statement(&self) -> Arc<Statement> {
+        self.0.statements.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Statement(self.clone()))
+    }
+
+    /// For a task of its own.
+    pub async fn beat(self) {
+        loop {
+            self.0.pulse.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(WATCH_BEAT).await;
+        }
+    }
+
+    /// Returns, for a thread of its own, when something went on for longer than `limit` that cannot be ended alone: what. `worked` is the
+    /// processor time that the process has taken so far.
+    pub fn wait(&self, limit: Duration, worked: impl Fn() -> Duration) -> &'static str {
+        let mut pulse = (0, Instant::now());
+        let mut idle = (Instant::now(), worked());
+        loop {
+            std::thread::sleep(WATCH_BEAT.min(limit));
+            if self.with(|turns| turns.values().any(|began| began.elapsed() > limit)) {
+                return "a statement keeps a thread";
+            }
+            let now = self.0.pulse.load(Ordering::Relaxed);
+            if pulse.0 != now {
+                pulse = (now, Instant::now());
+            } else if pulse.1.elapsed() > limit {
+                return "statements keep all threads";
+            }
+            if self.0.statements.load(Ordering::Relaxed) > 0 {
+                idle = (Instant::now(), worked());
+            } else if idle.0.elapsed() > limit {
+                if worked().saturating_sub(idle.1) > idle.0.elapsed().mul_f64(IDLE_WORK_MAX) {
+                    return "work goes on that no statement waits for";
+                }
+                idle = (Instant::now(), worked());
+            }
+        }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut HashMap<u64, Instant>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.turns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-pub(super) struct Watched<F> {
-    turns: Turns,
-    number: u64,
-    future: Pin<Box<F>>,
+struct Statement(Watchdog);
+
+impl Drop for Statement {
+    fn drop(&mut self) {
+        self.0.0.statements.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
-impl<F: Future> Future for Watched<F> {
+/// A client, whose every turn is timed.
+pub(super) struct Turns<F> {
+    watchdog: Watchdog,
+    number: u64,
+    client: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Turns<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let number = self.number;
-        self.turns.with(|turns| turns.insert(number, Instant::now()));
-        let result = self.future.as_mut().poll(context);
-        self.turns.with(|turns| turns.remove(&number));
+        self.watchdog.with(|turns| turns.insert(number, Instant::now()));
+        let result = self.client.as_mut().poll(context);
+        self.watchdog.with(|turns| turns.remove(&number));
         result
     }
 }
 
-impl<F> Drop for Watched<F> {
+impl<F> Drop for Turns<F> {
     /// After a panic too.
     fn drop(&mut self) {
-        self.turns.with(|turns| turns.remove(&self.number));
+        self.watchdog.with(|turns| turns.remove(&self.number));
     }
 }
 
@@ -166,19 +236,54 @@ impl<F> Drop for Watched<F> {
 mod tests {
     use super::*;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_turn_that_takes_long_is_seen_and_waiting_is_none() {
-        let turns = Turns::default();
+    const SHORT: Duration = Duration::from_millis(700);
+
+    fn seen(watchdog: &Watchdog, worked: fn() -> Duration) -> &'static str {
+        let watchdog = watchdog.clone();
+        std::thread::spawn(move || watchdog.wait(SHORT, worked)).join().unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_ended_alone_is_seen() {
+        let runtime = |threads| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(threads).enable_all().build().unwrap()
+        };
+        // A client that keeps a thread, among others that wait.
+        let watchdog = Watchdog::default();
         let (go_on, wait) = std::sync::mpsc::channel::<()>();
-        let busy = tokio::spawn(turns.watch(1, async move { wait.recv() }));
-        let waiting = tokio::spawn(turns.watch(2, tokio::time::sleep(Duration::from_secs(3600))));
-        while !turns.stuck(Duration::from_millis(20)) {
-            tokio::task::yield_now().await;
+        let running = runtime(2);
+        running.spawn(watchdog.watch(1, std::future::pending::<()>()));
+        running.spawn(watchdog.watch(2, async move { wait.recv() }));
+        running.spawn(watchdog.clone().beat());
+        assert_eq!(seen(&watchdog, || Duration::ZERO), "a statement keeps a thread");
+        drop(go_on);
+        // A task that a statement began keeps the only thread.
+        let watchdog = Watchdog::default();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let running = runtime(1);
+        running.spawn(watchdog.clone().beat());
+        running.spawn(async move { wait.recv() });
+        let statement = watchdog.statement();
+        assert_eq!(seen(&watchdog, || Duration::ZERO), "statements keep all threads");
+        drop(go_on);
+        drop(statement);
+        // One that outlived its statement keeps one of several.
+        fn always() -> Duration {
+            static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+            BEGAN.elapsed()
         }
-        go_on.send(()).unwrap();
-        busy.await.unwrap().unwrap();
-        assert!(!turns.stuck(Duration::ZERO));
-        waiting.abort();
+        let watchdog = Watchdog::default();
+        let running = runtime(1);
+        running.spawn(watchdog.clone().beat());
+        let beating = watchdog.clone();
+        std::thread::spawn(move || {
+            loop {
+                beating.0.pulse.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(SHORT / 10);
+            }
+        });
+        assert_eq!(seen(&watchdog, always), "work goes on that no statement waits for");
     }
 
     #[tokio::test]
