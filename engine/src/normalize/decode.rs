@@ -11,6 +11,10 @@ use super::row::Row;
 use super::{Auto, Normalized, Normalizer, PAYLOAD_BYTES_MAX, REJECTED_BYTES_MAX, REJECTED_PER_PAYLOAD_MAX, Source};
 use crate::model::{Detection, Micros, Payload, Position, RawBatch, Rejected};
 
+/// Broken elements are searched for their closing brackets in at most this many times the payload's bytes: once suffices where they stand
+/// side by side, and where they stand in each other, the innermost is as broken as the outermost.
+const SEARCHES_MAX: usize = 4;
+
 /// How far into a line its JSON object is looked for.
 const SYSLOG_HEADER_BYTES_MAX: usize = 1024;
 
@@ -46,6 +50,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         blocks: &blocks,
         found: 0,
         refused: 0,
+        searched: 0,
         in_array: false,
     };
     let mut bytes = 0u64;
@@ -53,6 +58,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         bytes += payload.bytes.len() as u64;
         decoder.found = 0;
         decoder.refused = 0;
+        decoder.searched = 0;
         if source.is_none() {
             decoder.reject(
                 &payload.position,
@@ -109,6 +115,8 @@ pub struct Decoder<'n> {
     /// Records found in the payload so far, and those of them that were rejected.
     pub found: u32,
     pub refused: u32,
+    /// Bytes of the payload that were searched for the ends of broken elements.
+    searched: usize,
     /// The record at hand is an array's element: numbered even when it is the first.
     pub in_array: bool,
 }
@@ -272,7 +280,7 @@ impl Decoder<'_> {
             match read {
                 Ok(end) => at = end,
                 Err(fault) => {
-                    let end = bracketed_end(bytes, at).filter(|end| {
+                    let end = self.element_end(bytes, at).filter(|end| {
                         matches!(bytes[at], b'{' | b'[')
                             && matches!(bytes.get(skip_space(bytes, *end)), Some(b',' | b']'))
                     });
@@ -286,6 +294,16 @@ impl Decoder<'_> {
                 }
             }
         }
+    }
+
+    /// Where a broken element ends by its brackets.
+    fn element_end(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        if self.searched > SEARCHES_MAX * bytes.len() {
+            return None;
+        }
+        let end = bracketed_end(bytes, at);
+        self.searched += end.unwrap_or(bytes.len()) - at;
+        end
     }
 
     pub fn count(&mut self) {

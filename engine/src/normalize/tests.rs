@@ -376,6 +376,10 @@ fn hostile_bytes_are_rejected_with_a_reason() {
     let junk = format!("[{}]", vec!["1"; 50_000].join(","));
     let normalized = decode(&mut normalizer("qdrant_audit"), &[junk.as_bytes()]);
     assert_eq!(normalized.rejected.len() as u32, REJECTED_PER_PAYLOAD_MAX + 1);
+    // Each is broken as far as the end: it must not be looked for a thousand times.
+    let nested = "[\n".repeat(2 << 20);
+    let normalized = decode(&mut normalizer("qdrant_audit"), &[nested.as_bytes()]);
+    assert_eq!(normalized.rejected.len() as u32, REJECTED_PER_PAYLOAD_MAX + 1);
     let long = RECORD.replace("\"m\"", &format!("\"{}\"", "x".repeat(RECORD_BYTES_MAX)));
     let normalized = decode(&mut normalizer("qdrant_audit"), &[long.as_bytes()]);
     assert!(normalized.rejected[0].reason.contains("is longer than"));

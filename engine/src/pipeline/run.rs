@@ -35,6 +35,9 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end of a run waits for receivers; what is left goes out after the next start.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a record counts as at least towards the size of an epoch: a row costs memory however few bytes it came from.
+const RECORD_BYTES_MIN: u64 = 256;
+
 /// Everything a run is made of.
 pub struct Parts {
     pub settings: Settings,
@@ -217,7 +220,7 @@ impl Engine {
         parts.progress.decoded(&raw.input, decoded.newest_time);
         parts.offsets.insert(raw.input.clone(), raw.next.clone());
         parts.epoch.moved = true;
-        parts.epoch.bytes += decoded.bytes as usize;
+        parts.epoch.bytes += decoded.bytes.max(decoded.records * RECORD_BYTES_MIN) as usize;
         parts.epoch.add_events(&decoded.events);
         parts.epoch.add_rejected(&decoded.rejected)?;
         parts.epoch.add_relations(&decoded.relations);
