@@ -15,6 +15,9 @@ pub const ADDRESS_IDENTITIES_MAX: usize = 8;
 /// How many relations may lie between the entities of two detections that are joined.
 pub const HOPS_MAX: usize = 3;
 
+/// Findings and relations of an entity that are looked through to see whether it leads anywhere; with more of them it is taken to.
+const DEAD_END_MAX: usize = 16;
+
 pub struct EntityNode {
     pub entity: Entity,
     /// It is of a kind that links.
@@ -103,7 +106,7 @@ fn what_leads_is_a_relation() {
     assert!(LEADS.iter().all(|(kind, _)| RELATION_KINDS.contains(kind)));
 }
 
-fn bucket_of(time: Micros) -> Micros {
+pub fn bucket_of(time: Micros) -> Micros {
     time.div_euclid(RELATION_BUCKET).saturating_mul(RELATION_BUCKET)
 }
 
@@ -340,13 +343,34 @@ impl TenantGraph {
                 }
                 let leads_somewhere = |step: &Step| self.leads_somewhere(step.to, hops - hop - 1);
                 if hop < hops && self.leads_somewhere(node, hops - hop) {
-                    let onward = self.passable(node, reach).filter(leads_somewhere).map(|step| step.to);
+                    let onward = self.passable(node, reach).filter(leads_somewhere);
+                    let onward = onward.map(|step| step.to).filter(|to| !self.is_dead_end(*to, node));
                     next.extend(onward.filter(|to| seen.insert(*to)));
                 }
             }
             frontier = next;
         }
         found
+    }
+
+    /// Whether going on from `from` to `node` brings nothing that `from` itself does not: every finding there names `from`, too, and
+    /// no relation leads elsewhere. An identity that is used from ever new addresses has very many such neighbours.
+    pub fn is_dead_end(&self, node: NodeIndex, from: NodeIndex) -> bool {
+        // What an address holds together may come apart, an identity does not.
+        if &*self.graph[from].entity.kind == "address" {
+            return false;
+        }
+        let held = &self.graph[node];
+        held.relations.len() <= DEAD_END_MAX
+            && held.detections.len() <= DEAD_END_MAX
+            && held.relations.iter().all(|(_, edge)| {
+                let ends = self.graph.edge_endpoints(*edge);
+                ends.is_some_and(|(a, b)| a == from || b == from)
+            })
+            && held.detections.iter().all(|(_, id)| {
+                let member = self.members.get(id);
+                member.is_some_and(|member| member.anchors.contains(&from))
+            })
     }
 
     /// Whether an entity with detections may be at most `hops` relations away.

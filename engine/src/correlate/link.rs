@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 
 use crate::model::Micros;
 
-use super::graph::{HOPS_MAX, Lead, Span, Step, TenantGraph, between};
+use super::graph::{HOPS_MAX, Lead, Span, Step, TenantGraph, between, bucket_of};
 
 /// Why two detections belong together: an entity that both name, or relations that lead from an entity of the one to an entity
 /// of the other.
@@ -22,13 +22,17 @@ pub struct Link {
 /// All detections that links join to `start`, each with its own links, ordered by id. `None` when `start` is gone.
 pub fn component(graph: &TenantGraph, start: &Arc<str>, window: Micros) -> Option<BTreeMap<Arc<str>, Vec<Link>>> {
     graph.member(start)?;
+    let mut ways = Ways {
+        graph,
+        from: HashMap::new(),
+    };
     let mut component = BTreeMap::new();
     let mut todo = vec![start.clone()];
     while let Some(id) = todo.pop() {
         if component.contains_key(&id) {
             continue;
         }
-        let links = linked(graph, &id, window);
+        let links = linked(&mut ways, &id, window);
         todo.extend(links.iter().map(|link| link.to.clone()));
         component.insert(id, links);
     }
@@ -37,22 +41,29 @@ pub fn component(graph: &TenantGraph, start: &Arc<str>, window: Micros) -> Optio
 
 /// The links of one detection. On each entity within reach only the nearest detection before and after counts: those further
 /// away are reached through the nearest.
-fn linked(graph: &TenantGraph, id: &Arc<str>, window: Micros) -> Vec<Link> {
+fn linked(ways: &mut Ways<'_>, id: &Arc<str>, window: Micros) -> Vec<Link> {
+    let graph = ways.graph;
     let mut links = Vec::new();
     let Some(member) = graph.member(id) else { return links };
     let time = member.detection.time;
-    for &anchor in &member.anchors {
-        if !graph.specific(anchor, time) {
-            continue;
-        }
-        let walk = Walk {
-            graph,
-            id,
-            time,
-            window,
-        };
+    let own: Vec<NodeIndex> = member
+        .anchors
+        .iter()
+        .copied()
+        .filter(|anchor| graph.specific(*anchor, time))
+        .collect();
+    let mut walk = Walk {
+        graph,
+        ways,
+        id,
+        time,
+        window,
+        own: &own,
+    };
+    for &anchor in &own {
         let whole = (time.saturating_sub(window), time.saturating_add(window));
-        let mut seen: HashMap<NodeIndex, Vec<Span>> = HashMap::from([(anchor, vec![whole])]);
+        // From the other entities that it names it goes on by itself.
+        let mut seen: HashMap<NodeIndex, Vec<Span>> = own.iter().map(|anchor| (*anchor, vec![whole])).collect();
         let mut frontier = vec![(anchor, whole, Vec::new())];
         for _ in 0..=HOPS_MAX {
             let mut next = Vec::new();
@@ -81,14 +92,40 @@ fn linked(graph: &TenantGraph, id: &Arc<str>, window: Micros) -> Vec<Link> {
     links
 }
 
-struct Walk<'a> {
+/// The relations that lead on from an entity, looked up once for all findings of a component.
+struct Ways<'a> {
     graph: &'a TenantGraph,
+    from: HashMap<NodeIndex, Arc<[Step]>>,
+}
+
+impl Ways<'_> {
+    /// Those that overlap `span`, by the buckets in which they began.
+    fn within(&mut self, node: NodeIndex, span: Span) -> impl Iterator<Item = Step> + use<> {
+        let graph = self.graph;
+        let steps = self.from.entry(node).or_insert_with(|| {
+            let all = graph.passable(node, (Micros::MIN, Micros::MAX));
+            all.filter(|step| !graph.is_dead_end(step.to, node)).collect()
+        });
+        let steps = Arc::clone(steps);
+        let begin = steps.partition_point(|step| bucket_of(step.first_time) < bucket_of(span.0));
+        (begin..steps.len())
+            .map(move |at| steps[at].clone())
+            .take_while(move |step| bucket_of(step.first_time) <= span.1)
+            .filter(move |step| step.first_time <= span.1 && step.last_time >= span.0)
+    }
+}
+
+struct Walk<'a, 'g> {
+    graph: &'g TenantGraph,
+    ways: &'a mut Ways<'g>,
     id: &'a Arc<str>,
     time: Micros,
     window: Micros,
+    /// The entities that it names and that tell something of it.
+    own: &'a [NodeIndex],
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Links to the nearest detections on `node` before and after, within `span`.
     fn nearest(&self, node: NodeIndex, span: Span, steps: &[Step], links: &mut Vec<Link>) {
         let detections = &self.graph.node(node).detections;
@@ -102,7 +139,13 @@ impl Walk<'_> {
         let after = between(detections, span.0.max(self.time), span.1)
             .filter(|other| **other > own)
             .find(fits);
-        for (_, to) in before.into_iter().chain(after) {
+        // What names an entity in common is joined by that, through those in between.
+        let in_common = |other: &&(Micros, Arc<str>)| {
+            let named = self.graph.member(&other.1).map_or(&[][..], |member| &member.anchors);
+            let both = |anchor: &NodeIndex| self.own.contains(anchor) && self.graph.specific(*anchor, other.0);
+            !steps.is_empty() && named.iter().any(both)
+        };
+        for (_, to) in before.into_iter().chain(after).filter(|other| !in_common(other)) {
             links.push(Link {
                 to: to.clone(),
                 steps: steps.to_vec(),
@@ -113,14 +156,20 @@ impl Walk<'_> {
     /// The entities that relations lead to from `node` and from which `left` more may lead to a detection, each with the times at which a detection there can be linked. In a fixed
     /// order: by time of the relation, then by entity. Every condition holds for both ends alike, so that a link found from one
     /// side is found from the other.
-    fn onward(&self, node: NodeIndex, span: Span, steps: &[Step], left: usize) -> Vec<(NodeIndex, Span, Vec<Step>)> {
+    fn onward(
+        &mut self,
+        node: NodeIndex,
+        span: Span,
+        steps: &[Step],
+        left: usize,
+    ) -> Vec<(NodeIndex, Span, Vec<Step>)> {
         let near = (
             self.time.saturating_sub(self.window),
             self.time.saturating_add(self.window),
         );
         let usable = self
-            .graph
-            .passable(node, near)
+            .ways
+            .within(node, near)
             .filter(|step| self.graph.leads_somewhere(step.to, left))
             // What was handed on cannot have been used before: not on the far side, nor by us when we are the far side.
             .filter(|step| step.lead != Lead::Flow || step.forward || self.time >= step.first_time);
