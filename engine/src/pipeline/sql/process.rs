@@ -37,12 +37,7 @@ pub struct SqlProcess {
 
 impl SqlProcess {
     /// Serves clients that come to `listener` until [`SqlProcess::end`].
-    pub fn start(
-        listener: TcpListener,
-        start: Start,
-        views: Views,
-        state: Arc<ServeState>,
-    ) -> io::Result<SqlProcess> {
+    pub fn start(listener: TcpListener, start: Start, views: Views, state: Arc<ServeState>) -> io::Result<SqlProcess> {
         let (stop, stopped) = channel();
         let keeper = Keeper {
             listener,
