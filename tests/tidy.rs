@@ -36,7 +36,9 @@ fn code(path: &Path) -> Vec<String> {
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("config", &["model"]),
-    ("source", &["model", "config"]),
+    // It seals what it keeps.
+    ("source", &["model", "config", "redact"]),
+    ("redact", &["model", "config"]),
     ("normalize", &["model", "config"]),
     ("detect", &["model", "config"]),
     ("correlate", &["model", "config"]),

@@ -11,6 +11,7 @@ pub mod model;
 
 pub mod config;
 mod listener;
+pub mod redact;
 pub mod source;
 
 pub mod normalize;

@@ -18,6 +18,8 @@ pub struct Settings {
     pub correlate: CorrelateSettings,
     pub serve: ServeSettings,
     pub forward: Vec<ForwardSettings>,
+    /// `None`: personal data is kept and sent as it came.
+    pub redact: Option<RedactSettings>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +100,30 @@ pub enum KafkaStart {
     Committed,
 }
 
+/// Stands where words were that may hold anything: a detector's message, a guest's error.
+pub const HIDDEN: &str = "(hidden by [redact])";
+
+/// What becomes of personal data before it is kept or sent.
+#[derive(Clone, Debug)]
+pub struct RedactSettings {
+    pub mode: RedactMode,
+    /// Of the stand-ins, and of what is sealed.
+    pub key: Secret,
+}
+
+/// What stands in a column that can hold personal data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedactMode {
+    /// A stand-in that is the same wherever the value is the same.
+    #[default]
+    Hmac,
+    /// That there was a value.
+    Mask,
+    /// Nothing.
+    Drop,
+}
+
 #[derive(Clone, Debug)]
 pub struct PluginSettings {
     pub dir: PathBuf,
@@ -105,6 +131,8 @@ pub struct PluginSettings {
     pub memory_bytes_max: usize,
     /// Wall time of one call.
     pub call_time_max: Duration,
+    /// A plugin's own words are neither logged nor kept: they may hold what it saw.
+    pub hide_words: bool,
     /// JSON configuration per plugin id.
     pub config: BTreeMap<String, serde_json::Value>,
 }

@@ -21,6 +21,8 @@ const FLUSH_BYTES: usize = 32 << 20;
 const PLUGIN_MEMORY_MB: usize = 64;
 /// A batch of 8,192 rows takes a first-party detector about 10 ms; this leaves room for a loaded machine.
 const PLUGIN_CALL_TIME: Duration = Duration::from_secs(2);
+/// Beyond guessing, where it is random; a passphrase should be longer.
+const REDACT_KEY_BYTES_MIN: usize = 16;
 /// Most multi-stage intrusions move within hours; longer windows join what merely shares an identity.
 const CORRELATE_WINDOW: Duration = Duration::from_secs(6 * 3600);
 
@@ -41,6 +43,7 @@ pub struct Config {
     serve: Serve,
     #[serde(default, rename = "forward")]
     _forward: Vec<IgnoredAny>,
+    redact: Option<Redact>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +95,14 @@ pub(super) const FORWARD_TYPES: Types<Forward> = &[
     ("webhook", |entry| Webhook::deserialize(entry).map(Forward::Webhook)),
     ("syslog", |entry| Syslog::deserialize(entry).map(Forward::Syslog)),
 ];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redact {
+    #[serde(default)]
+    mode: RedactMode,
+    key_env: String,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,14 +191,19 @@ impl Config {
             .map(|(index, forward)| forward.validate(Place::Entry("forward", index), env))
             .collect::<Result<Vec<_>, _>>()?;
         unique("forward", forward.iter().map(|forward| forward.name.as_str()))?;
+        let redact = self.redact.map(|redact| redact.validate(env)).transpose()?;
         Ok(Settings {
             storage: self.storage.validate()?,
             formats_dir: self.formats.dir.map(Into::into),
             sources,
-            plugins: self.plugins.validate(),
+            plugins: PluginSettings {
+                hide_words: redact.is_some(),
+                ..self.plugins.validate()
+            },
             correlate: self.correlate.validate()?,
             serve: self.serve.validate(env)?,
             forward,
+            redact,
         })
     }
 }
@@ -227,6 +243,7 @@ impl Plugins {
             dir: self.dir.unwrap_or_else(|| "target/plugins".into()).into(),
             memory_bytes_max: self.memory_mb.map_or(PLUGIN_MEMORY_MB, NonZeroUsize::get) << 20,
             call_time_max: self.call_time.map_or(PLUGIN_CALL_TIME, |span| span.0),
+            hide_words: false,
             config: self.config,
         }
     }
@@ -294,6 +311,23 @@ impl Serve {
             postgres_user: self.postgres_user.unwrap_or_else(|| "sentrail".into()),
             postgres_password,
         })
+    }
+}
+
+impl Redact {
+    fn validate(self, env: Env) -> Result<RedactSettings, Fault> {
+        let place = Place::Table("redact");
+        let variable = self.key_env.clone();
+        match secret(env, place, "key_env", Some(self.key_env))? {
+            Some(key) if key.reveal().len() >= REDACT_KEY_BYTES_MIN => Ok(RedactSettings { mode: self.mode, key }),
+            _ => {
+                let message = format!(
+                    "the key in the environment variable {variable} is shorter than {REDACT_KEY_BYTES_MIN} bytes; `openssl rand -hex 32` \
+                     makes a good one"
+                );
+                Err(Fault::new(place, "key_env", message))
+            }
+        }
     }
 }
 

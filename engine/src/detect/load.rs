@@ -120,7 +120,7 @@ fn open(host: &Host, settings: &PluginSettings, path: &Path, digest: &mut String
     }
     let ordered = manifest.is_stateful().then(|| Ordered::new(&manifest));
     let shards = if ordered.is_some() { SHARDS } else { 1 };
-    let runner = Runner::new(guest, manifest, config, settings.memory_bytes_max, shards);
+    let runner = Runner::new(guest, manifest, config, settings, shards);
     Ok(Plugin {
         runner,
         digest: digest.clone(),
@@ -202,5 +202,6 @@ fn limits(settings: &PluginSettings) -> Limits {
     Limits {
         memory_bytes_max: settings.memory_bytes_max,
         call_time_max: settings.call_time_max,
+        hide_words: settings.hide_words,
     }
 }

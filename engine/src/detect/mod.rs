@@ -193,6 +193,18 @@ impl Detectors {
             .min()
     }
 
+    /// Events newer than this wait now, and would have to be fed again after a start from here. `None`: none.
+    pub fn waiting_after(&self) -> Option<Micros> {
+        let waiting = self.plugins.iter().filter_map(|plugin| plugin.ordered.as_ref());
+        waiting.filter_map(|ordered| ordered.progress().refeed_after()).min()
+    }
+
+    /// Event columns, by their places in the schema, that are needed of events that wait.
+    pub fn columns_of_waiting(&self) -> BTreeSet<usize> {
+        let waiting = self.plugins.iter().filter_map(|plugin| plugin.ordered.as_ref());
+        waiting.flat_map(|ordered| ordered.columns().to_vec()).collect()
+    }
+
     /// Puts stored events back into the reorder buffers of those plugins that had not seen them. Nothing is detected yet, and
     /// plugins without state do not see them.
     pub fn refeed(&mut self, events: &EventBatch) {

@@ -84,12 +84,21 @@ impl Ordered {
         self.saved = Some(progress);
     }
 
-    /// The progress, when it is another than at the last call.
-    pub fn save(&mut self) -> Option<Progress> {
-        let now = Progress {
+    /// Event columns that are kept while a row waits.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
+    pub fn progress(&self) -> Progress {
+        Progress {
             released: self.released,
             waiting: self.waiting.oldest(),
-        };
+        }
+    }
+
+    /// The progress, when it is another than at the last call.
+    pub fn save(&mut self) -> Option<Progress> {
+        let now = self.progress();
         let changed = self.saved != Some(now) && now != Progress::default();
         self.saved = Some(now);
         changed.then_some(now)

@@ -20,6 +20,7 @@ use super::layout::{LaidBatch, text_at};
 use super::manifest::PluginManifest;
 use super::saved::SavedState;
 use super::wasm::{Guest, Instance};
+use crate::config::{HIDDEN, PluginSettings};
 use crate::model::Micros;
 use quarantine::Quarantine;
 
@@ -72,6 +73,7 @@ pub(super) struct Runner {
     name: Arc<str>,
     config: String,
     memory_bytes_max: usize,
+    hide_words: bool,
     shards: Vec<Shard>,
     pub manifest: PluginManifest,
     pub status: PluginStatus,
@@ -87,14 +89,15 @@ impl Runner {
         guest: Guest,
         manifest: PluginManifest,
         config: String,
-        memory_bytes_max: usize,
+        settings: &PluginSettings,
         shards: usize,
     ) -> Runner {
         Runner {
             guest,
             name: manifest.id.as_str().into(),
             config,
-            memory_bytes_max,
+            memory_bytes_max: settings.memory_bytes_max,
+            hide_words: settings.hide_words,
             shards: (0..shards).map(|_| Shard::default()).collect(),
             manifest,
             status: PluginStatus::Ok,
@@ -242,7 +245,7 @@ impl Runner {
         let evicted = found.keys_evicted;
         let found = findings::build(&self.manifest, found, shard, call).map_err(|reason| CallError {
             fault: CallFault::Output,
-            reason,
+            reason: if self.hide_words { HIDDEN.into() } else { reason },
         })?;
         if evicted > 0 && self.counters.keys_evicted == 0 {
             tracing::warn!(

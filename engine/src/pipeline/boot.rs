@@ -1,12 +1,13 @@
 //! Starting: from the data directory's last durable epoch to running stages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
@@ -17,6 +18,7 @@ use super::PipelineError;
 use super::commit::Committer;
 use super::epoch::EpochRows;
 use super::run::Engine;
+use super::waiting::{MARK, Waiting};
 use super::watermark::{InputTimes, SourceTime};
 use crate::config::{self, Settings};
 use crate::correlate::Correlator;
@@ -25,9 +27,10 @@ use crate::forward::{Forwarder, Journal};
 use crate::model::{EventBatch, Incident, IncidentStatus, Micros, Severity, time, time::to_rfc3339};
 use crate::normalize::{DEDUPE_IDS_MAX, Normalizer};
 use crate::query::{self, QueryError};
+use crate::redact::{Redactor, Sealer, seal};
 use crate::search::Index;
 use crate::source::{self, Progress};
-use crate::store::{self, Store, StoreError, Table, Views};
+use crate::store::{self, Recovered, Store, StoreError, Table, Views};
 
 /// How far back ids of events are looked up at first; further, until as many are known as a run remembers.
 const DEDUPE_SPAN: Micros = 24 * time::HOUR;
@@ -42,7 +45,14 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         &config::read_formats(settings.formats_dir.as_deref())?,
     )?;
     let mut detectors = Detectors::load(&settings.plugins, Some(&dir.join("cache")))?;
-    let (store, recovered) = Store::open(&dir).await?;
+    let (store, mut recovered) = Store::open(&dir).await?;
+    let redactor = Redactor::new(settings.redact.as_ref());
+    let sealer = settings
+        .redact
+        .as_ref()
+        .map(|redact| Arc::new(Sealer::new(redact.key.reveal())));
+    unseal(&mut recovered.state, sealer.as_deref())?;
+    let mut waiting = Waiting::default();
     let views = store.views();
     let mut journal = Journal::open(&dir.join("journal"))?;
     let mut correlator = Correlator::new(settings.correlate.clone());
@@ -74,6 +84,10 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
             &mut correlator,
             &settings,
             watermark,
+            Kept {
+                recovered: &recovered,
+                waiting: &mut waiting,
+            },
         )
         .await?;
     }
@@ -107,6 +121,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         &settings.sources,
         &recovered.offsets,
         &dir.join("spool"),
+        sealer.clone(),
         &|source| source::Framing {
             wrappers: normalizer.wrappers(&source.name),
             rows: normalizer.comma_separated(&source.name),
@@ -132,7 +147,28 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         recovered_epoch: recovered.epoch,
         offsets: recovered.offsets,
         serve,
+        redactor,
+        sealer,
+        waiting,
     }))
+}
+
+/// What the last run kept that is not in the tables.
+struct Kept<'a> {
+    recovered: &'a Recovered,
+    waiting: &'a mut Waiting,
+}
+
+fn unseal(state: &mut BTreeMap<String, Bytes>, sealer: Option<&Sealer>) -> Result<(), PipelineError> {
+    for (name, value) in state {
+        *value = seal::open(sealer, name, value)
+            .map_err(|error| PipelineError::Sealed {
+                name: name.clone(),
+                reason: error.to_string(),
+            })?
+            .into();
+    }
+    Ok(())
 }
 
 /// Microseconds now.
@@ -212,6 +248,7 @@ async fn resume(
     correlator: &mut Correlator,
     settings: &Settings,
     watermark: Option<Micros>,
+    kept: Kept<'_>,
 ) -> Result<(), PipelineError> {
     let Some(newest) = newest_time(session).await? else {
         // No event is durable yet, but incidents that the journal knew before may be.
@@ -245,7 +282,12 @@ async fn resume(
         }
     }
 
-    if let Some(from) = detectors.refeed_from() {
+    let in_tables = !kept.recovered.state.contains_key(MARK);
+    let sealed = kept.waiting.restore(&kept.recovered.state);
+    for events in sealed? {
+        detectors.refeed(&events);
+    }
+    if let Some(from) = detectors.refeed_from().filter(|_| in_tables) {
         let sql = format!(
             "SELECT {} FROM events WHERE time > {}",
             columns(Table::Events),
@@ -260,7 +302,11 @@ async fn resume(
                 .map(|(column, field)| cast(column, field.data_type()))
                 .collect::<Result<Vec<_>, _>>()?;
             let batch = RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)?;
-            detectors.refeed(&EventBatch::new(batch));
+            let events = EventBatch::new(batch);
+            detectors.refeed(&events);
+            if settings.redact.is_some() {
+                kept.waiting.add(&events);
+            }
         }
     }
 
@@ -322,7 +368,7 @@ fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, PipelineError> {
     arrow::compute::cast(column, to).map_err(arrow_error)
 }
 
-fn arrow_error(error: ArrowError) -> PipelineError {
+pub fn arrow_error(error: ArrowError) -> PipelineError {
     QueryError::from(DataFusionError::from(error)).into()
 }
 

@@ -9,6 +9,7 @@ mod report;
 mod run;
 mod servers;
 mod sql;
+mod waiting;
 mod watermark;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ pub enum PipelineError {
     Forward(#[from] ForwardError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Of the data directory's own: the state of detectors.
+    #[error("the state `{name}` cannot be used: {reason}; restore the key, or start from an empty data directory")]
+    Sealed { name: String, reason: String },
     #[error("a part of the engine stopped unexpectedly: {0}; starting again resumes from the last durable epoch")]
     Stopped(String),
 }

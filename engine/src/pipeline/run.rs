@@ -15,6 +15,7 @@ use super::epoch::EpochRows;
 use super::growth::Growth;
 use super::report::REPORT_INTERVAL;
 use super::servers::Servers;
+use super::waiting::{self, Waiting};
 use super::watermark::InputTimes;
 use super::{PipelineError, Status};
 use crate::config::Settings;
@@ -23,6 +24,7 @@ use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Wate
 use crate::forward::{Forwarder, Journal};
 use crate::model::{Micros, Offsets, RawBatch};
 use crate::normalize::Normalizer;
+use crate::redact::{Redactor, Sealer};
 use crate::search::{Index, Searcher};
 use crate::source::{Harm, Progress, SourceEvent, Sources};
 use crate::store::{self, EpochData, Views};
@@ -59,6 +61,11 @@ pub struct Parts {
     /// Where every input goes on.
     pub offsets: Offsets,
     pub serve: Servers,
+    pub redactor: Redactor,
+    /// With redaction: what is kept in clear is sealed with it …
+    pub sealer: Option<Arc<Sealer>>,
+    /// … and these are.
+    pub waiting: Waiting,
 }
 
 pub struct Engine {
@@ -214,15 +221,19 @@ impl Engine {
     fn process(&mut self, raw: &RawBatch) -> Result<(), PipelineError> {
         let began = Instant::now();
         let parts = &mut self.parts;
-        let decoded = parts.normalizer.decode(raw, now());
+        let mut decoded = parts.normalizer.decode(raw, now());
         let decode = began.elapsed();
+        decoded.relations = parts.redactor.relations(decoded.relations);
         parts.times.read(&raw.input, &raw.source, decoded.newest_time);
         parts.progress.decoded(&raw.input, decoded.newest_time);
         parts.offsets.insert(raw.input.clone(), raw.next.clone());
         parts.epoch.moved = true;
         parts.epoch.bytes += decoded.bytes.max(decoded.records * RECORD_BYTES_MIN) as usize;
-        parts.epoch.add_events(&decoded.events);
-        parts.epoch.add_rejected(&decoded.rejected)?;
+        parts.epoch.add_events(&parts.redactor.events(&decoded.events));
+        parts.epoch.add_rejected(&parts.redactor.rejected(&decoded.rejected))?;
+        if parts.redactor.is_on() {
+            parts.waiting.add(&decoded.events);
+        }
         parts.epoch.add_relations(&decoded.relations);
         let began = Instant::now();
         let found = parts.detectors.detect(&decoded.events);
@@ -270,6 +281,11 @@ impl Engine {
 
     fn found(&mut self, found: DetectOutput) -> Result<(), PipelineError> {
         self.moved = true;
+        let redactor = &self.parts.redactor;
+        let found = DetectOutput {
+            detections: redactor.detections(found.detections),
+            relations: redactor.relations(found.relations),
+        };
         self.count_detections(&found.detections);
         let parts = &mut self.parts;
         parts.epoch.add_detections(&found.detections)?;
@@ -357,6 +373,18 @@ impl Engine {
             let plugins = parts.detectors.digests();
             if let Some(watermark) = self.expired_at.take() {
                 state.insert(WATERMARK.to_owned(), watermark.to_le_bytes().to_vec().into());
+            }
+            if let Some(sealer) = &parts.sealer {
+                let (after, columns) = (parts.detectors.waiting_after(), parts.detectors.columns_of_waiting());
+                let kept = parts
+                    .waiting
+                    .save(number, after, &columns)
+                    .map_err(super::boot::arrow_error)?;
+                state.extend(kept);
+                state.insert(waiting::MARK.to_owned(), vec![1].into());
+                for (name, value) in state.iter_mut().filter(|(_, value)| !value.is_empty()) {
+                    *value = sealer.seal(name, value).into();
+                }
             }
             let data = EpochData {
                 epoch: number,

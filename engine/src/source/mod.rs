@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{SourceKind, SourceSettings, SpoolSettings};
 use crate::model::{InputId, InputOffset, Offsets, RawBatch};
+use crate::redact::Sealer;
 use files::BoundedFile;
 use outlet::{Outlet, Stopped, WAITING_MAX};
 use spool::Spool;
@@ -167,15 +168,18 @@ pub struct Sources {
     threads: Vec<JoinHandle<()>>,
     kafka: Vec<Arc<kafka::Consumer>>,
     spools: Vec<(InputId, Arc<Spool>)>,
+    /// Seals what spools keep.
+    sealer: Option<Arc<Sealer>>,
 }
 
-/// Starts reading. `resume` says where each input goes on; spools are kept in `dir`; `framing` tells how the records of a file source
-/// stand in its files; `progress` is how the pipeline reports what it decoded. The receiver ends (gives `None`) when all sources have
-/// ended or were stopped.
+/// Starts reading. `resume` says where each input goes on; spools are kept in `dir`, sealed where a sealer is given; `framing` tells how
+/// the records of a file source stand in its files; `progress` is how the pipeline reports what it decoded. The receiver ends (gives
+/// `None`) when all sources have ended or were stopped.
 pub fn start(
     settings: &[SourceSettings],
     resume: &Offsets,
     dir: &Path,
+    sealer: Option<Arc<Sealer>>,
     framing: &dyn Fn(&SourceSettings) -> Framing,
     progress: Arc<Progress>,
 ) -> Result<(Sources, mpsc::Receiver<SourceEvent>), SourceError> {
@@ -188,6 +192,7 @@ pub fn start(
         threads: Vec::new(),
         kafka: Vec::new(),
         spools: Vec::new(),
+        sealer,
     };
     let (mut bounded, mut unlisted) = (Vec::new(), Vec::new());
     for setting in settings {
@@ -307,11 +312,12 @@ impl Sources {
         let input = InputId::spool(source);
         let next = spool_offset(&input, resume).unwrap_or(0);
         let dir = dir.join(&**source);
-        let spool = Spool::open(&dir, next, settings.bytes_max).map_err(|error| SourceError::Spool {
-            source_name: source.to_string(),
-            dir: dir.display().to_string(),
-            reason: error.to_string(),
-        })?;
+        let spool =
+            Spool::open(&dir, next, settings.bytes_max, self.sealer.clone()).map_err(|error| SourceError::Spool {
+                source_name: source.to_string(),
+                dir: dir.display().to_string(),
+                reason: error.to_string(),
+            })?;
         let spool = Arc::new(spool);
         self.spools.push((input, Arc::clone(&spool)));
         let listening = Listening {

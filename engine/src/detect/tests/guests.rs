@@ -40,6 +40,7 @@ impl Rig {
             dir: dir.path().to_owned(),
             memory_bytes_max: 64 << 20,
             call_time_max: Duration::from_millis(300),
+            hide_words: false,
             config: Default::default(),
         };
         for (name, mode) in plugins {

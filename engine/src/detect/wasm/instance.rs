@@ -9,6 +9,7 @@ use super::bindings::sentrail::plugin::types::{self, Batch, Column, TextColumn, 
 use super::{
     CORE_INSTANCES_MAX, Findings, Limits, MEMORIES_MAX, OUTPUT_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, bindings,
 };
+use crate::config::HIDDEN;
 use crate::detect::error::{CallError, CallFault, cut};
 use crate::detect::layout::{LaidBatch, LaidColumn, LaidText, LaidValues};
 use crate::detect::manifest::{PluginManifest, PluginRule};
@@ -26,6 +27,7 @@ const REASON_BYTES_MAX: usize = 512;
 pub(in crate::detect) struct State {
     plugin: Arc<str>,
     memory_bytes_max: usize,
+    hide_words: bool,
     /// Linear memory of all its memories, in bytes.
     memory_bytes: usize,
     /// Set when it asked for more than it may have.
@@ -72,7 +74,12 @@ impl host::Host for State {
             return;
         }
         self.log_lines_left -= 1;
-        let (plugin, message) = (&*self.plugin, cut(&message, LOG_BYTES_MAX));
+        let message = if self.hide_words {
+            HIDDEN
+        } else {
+            cut(&message, LOG_BYTES_MAX)
+        };
+        let plugin = &*self.plugin;
         match level {
             Level::Debug => tracing::debug!(plugin, "{message}"),
             Level::Info => tracing::info!(plugin, "{message}"),
@@ -94,6 +101,7 @@ impl Instance {
         let state = State {
             plugin: name,
             memory_bytes_max: limits.memory_bytes_max,
+            hide_words: limits.hide_words,
             memory_bytes: 0,
             memory_refused: false,
             log_lines_left: LOG_LINES_MAX,
@@ -112,7 +120,7 @@ impl Instance {
     pub fn configure(&mut self, json: &str) -> Result<PluginManifest, CallError> {
         self.call(|plugin, store| plugin.call_configure(store, json))?
             .map(manifest)
-            .map_err(refused)
+            .map_err(|reason| refused(&reason))
     }
 
     pub fn detect(&mut self, batch: &LaidBatch) -> Result<Findings, CallError> {
@@ -126,7 +134,7 @@ impl Instance {
             columns: &columns,
         };
         self.call(|plugin, store| plugin.call_detect(store, batch))?
-            .map_err(refused)
+            .map_err(|reason| self.refused(&reason))
     }
 
     pub fn save(&mut self) -> Result<Vec<u8>, CallError> {
@@ -135,12 +143,12 @@ impl Instance {
 
     pub fn advance(&mut self, time: Micros) -> Result<Findings, CallError> {
         self.call(|plugin, store| plugin.call_advance(store, time))?
-            .map_err(refused)
+            .map_err(|reason| self.refused(&reason))
     }
 
     pub fn restore(&mut self, state: &SavedState) -> Result<(), CallError> {
         self.call(|plugin, store| plugin.call_restore(store, state.version, &state.bytes))?
-            .map_err(refused)
+            .map_err(|reason| self.refused(&reason))
     }
 
     /// Linear memory it has, in bytes. It never gives any back.
@@ -151,6 +159,10 @@ impl Instance {
     /// Log lines dropped since the last call of this.
     pub fn take_log_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.store.data_mut().log_dropped)
+    }
+
+    fn refused(&self, reason: &str) -> CallError {
+        refused(if self.limits.hide_words { HIDDEN } else { reason })
     }
 
     fn call<T>(
@@ -164,10 +176,10 @@ impl Instance {
 }
 
 /// The guest itself said no.
-fn refused(reason: String) -> CallError {
+fn refused(reason: &str) -> CallError {
     CallError {
         fault: CallFault::Refused,
-        reason: cut(&reason, REASON_BYTES_MAX).to_owned(),
+        reason: cut(reason, REASON_BYTES_MAX).to_owned(),
     }
 }
 

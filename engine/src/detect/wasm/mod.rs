@@ -53,6 +53,8 @@ pub(super) struct Limits {
     pub memory_bytes_max: usize,
     /// Wall time of a call.
     pub call_time_max: Duration,
+    /// Its own words are not to be told, once it has seen rows.
+    pub hide_words: bool,
 }
 
 impl Limits {

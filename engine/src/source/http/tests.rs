@@ -23,7 +23,7 @@ struct Running {
 impl Running {
     fn start(tokens: &[&str]) -> Running {
         let dir = tempfile::tempdir().expect("a directory");
-        let spool = Arc::new(Spool::open(dir.path(), 0, SPOOL_BYTES_MIN).expect("a spool"));
+        let spool = Arc::new(Spool::open(dir.path(), 0, SPOOL_BYTES_MIN, None).expect("a spool"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::redact::Sealer;
+
 pub(super) use reader::run;
 pub(super) use segment::Block;
 
@@ -44,6 +46,7 @@ pub(super) struct Spool {
     dir: PathBuf,
     bytes_max: u64,
     segment_bytes_max: u64,
+    sealer: Option<Arc<Sealer>>,
     state: Mutex<State>,
     /// Something waits to be written, or nothing ever will.
     queued: Condvar,
@@ -84,11 +87,18 @@ impl State {
 
 impl Spool {
     /// Opens the spool in `dir`, creating it when it is not there. `resume` is the first record that the pipeline still needs.
-    pub(super) fn open(dir: &Path, resume: u64, bytes_max: u64) -> io::Result<Spool> {
-        Spool::open_sized(dir, resume, bytes_max, SEGMENT_BYTES)
+    /// With a sealer, records are kept sealed.
+    pub(super) fn open(dir: &Path, resume: u64, bytes_max: u64, sealer: Option<Arc<Sealer>>) -> io::Result<Spool> {
+        Spool::open_sized(dir, resume, bytes_max, SEGMENT_BYTES, sealer)
     }
 
-    fn open_sized(dir: &Path, resume: u64, bytes_max: u64, segment_bytes_max: u64) -> io::Result<Spool> {
+    fn open_sized(
+        dir: &Path,
+        resume: u64,
+        bytes_max: u64,
+        segment_bytes_max: u64,
+        sealer: Option<Arc<Sealer>>,
+    ) -> io::Result<Spool> {
         fs::create_dir_all(dir)?;
         let mut segments = VecDeque::new();
         for first in segment::firsts(dir)? {
@@ -98,7 +108,7 @@ impl Spool {
         let mut end = resume;
         if let Some(last) = segments.back().copied() {
             let path = segment::path(dir, last.first);
-            let records = segment::count(&path)?;
+            let records = segment::count(&path, sealer.as_ref())?;
             // A killed process may have written what the disk does not hold yet.
             File::open(&path)?.sync_all()?;
             if records == 0 {
@@ -112,6 +122,7 @@ impl Spool {
             dir: dir.to_owned(),
             bytes_max,
             segment_bytes_max,
+            sealer,
             state: Mutex::new(State {
                 segments,
                 end,
@@ -129,6 +140,10 @@ impl Spool {
         if block.is_empty() {
             return Ok(());
         }
+        let block = match &self.sealer {
+            Some(sealer) => Arc::new(block.sealed(sealer)),
+            None => block,
+        };
         match self.enqueue(block)?.await {
             Ok(answer) => answer,
             Err(_) => Err(Refused::Stopping),

@@ -137,7 +137,8 @@ impl Reader<'_> {
     fn read(&mut self, first: u64) -> Result<Payload, String> {
         let is_open = self.open.as_ref().is_some_and(|(open, ..)| *open == first);
         if !is_open {
-            let records = Records::open(&segment::path(&self.spool.dir, first)).map_err(|error| error.to_string())?;
+            let records = Records::open(&segment::path(&self.spool.dir, first), self.spool.sealer.as_ref())
+                .map_err(|error| error.to_string())?;
             self.open = Some((first, first, records));
         }
         let Some((_, at, records)) = &mut self.open else {

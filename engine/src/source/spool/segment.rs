@@ -2,7 +2,8 @@
 //!
 //! A segment is named by the number of its first record (`00000000000000000042.seg`) and holds records one after the other: length
 //! and CRC-32 of the body, 4 bytes each; then the body: one byte of flags, the number of attributes (4 bytes), for each of them the
-//! lengths of its name and value (4 bytes each), name and value; the rest is the payload. Numbers are little-endian.
+//! lengths of its name and value (4 bytes each), name and value; the rest is the payload. Numbers are little-endian. With
+//! redaction configured, a body is sealed.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -12,12 +13,15 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 
 use crate::model::Attributes;
+use crate::redact::{Sealer, seal};
 
 /// Longest body: above what any listening source accepts as one record. A greater length is damage.
 const BODY_BYTES_MAX: usize = 128 << 20;
 const HEADER_BYTES: usize = 8;
 const TRUNCATED: u8 = 1;
 const READ_BYTES: usize = 256 << 10;
+/// What a sealed body is.
+const SEALED_AS: &str = "spool";
 
 /// Records on their way into the spool.
 #[derive(Debug, Default)]
@@ -29,8 +33,7 @@ pub(in crate::source) struct Block {
 impl Block {
     /// Adds a record: its payload, what was said beside it, and whether the payload is only its beginning.
     pub(in crate::source) fn push(&mut self, payload: &[u8], attributes: &[(&str, &[u8])], truncated: bool) {
-        let begin = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
+        let begin = self.begin();
         self.bytes.push(if truncated { TRUNCATED } else { 0 });
         self.bytes.extend_from_slice(&length(attributes.len()));
         for (name, value) in attributes {
@@ -40,6 +43,32 @@ impl Block {
             self.bytes.extend_from_slice(value);
         }
         self.bytes.extend_from_slice(payload);
+        self.end(begin);
+    }
+
+    /// The same records, each of them sealed.
+    pub(super) fn sealed(&self, sealer: &Sealer) -> Block {
+        let mut sealed = Block::default();
+        let mut rest = self.bytes.as_slice();
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER_BYTES>() {
+            let [a, b, c, d, ..] = *header;
+            let (body, after) = after.split_at(u32::from_le_bytes([a, b, c, d]) as usize);
+            let begin = sealed.begin();
+            sealed.bytes.extend_from_slice(&sealer.seal(SEALED_AS, body));
+            sealed.end(begin);
+            rest = after;
+        }
+        sealed
+    }
+
+    /// Leaves room for a header; gives its place.
+    fn begin(&mut self) -> usize {
+        self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
+        self.bytes.len() - HEADER_BYTES
+    }
+
+    /// Writes the header of the body that ends here.
+    fn end(&mut self, begin: usize) {
         let body = begin + HEADER_BYTES;
         let sum = crc32fast::hash(&self.bytes[body..]);
         let header = [length(self.bytes.len() - body), sum.to_le_bytes()].concat();
@@ -98,12 +127,14 @@ impl Record {
 /// A segment, read forward.
 pub(super) struct Records {
     input: BufReader<File>,
+    sealer: Option<Arc<Sealer>>,
 }
 
 impl Records {
-    pub(super) fn open(path: &Path) -> io::Result<Records> {
+    pub(super) fn open(path: &Path, sealer: Option<&Arc<Sealer>>) -> io::Result<Records> {
         Ok(Records {
             input: BufReader::with_capacity(READ_BYTES, File::open(path)?),
+            sealer: sealer.cloned(),
         })
     }
 
@@ -125,8 +156,11 @@ impl Records {
         let mut body = Vec::new();
         // Not allocated at once: the length may be damage.
         (&mut self.input).take(length as u64).read_to_end(&mut body)?;
-        let is_whole = body.len() == length && crc32fast::hash(&body) == u32::from_le_bytes(sum);
-        Ok(is_whole.then(|| body.into()))
+        if body.len() != length || crc32fast::hash(&body) != u32::from_le_bytes(sum) {
+            return Ok(None);
+        }
+        let opened = seal::open(self.sealer.as_deref(), SEALED_AS, &body).map_err(io::Error::other)?;
+        Ok(Some(opened.into()))
     }
 }
 
@@ -139,8 +173,8 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
 }
 
 /// How many whole records a segment begins with.
-pub(super) fn count(path: &Path) -> io::Result<u64> {
-    let mut records = Records::open(path)?;
+pub(super) fn count(path: &Path, sealer: Option<&Arc<Sealer>>) -> io::Result<u64> {
+    let mut records = Records::open(path, sealer)?;
     let mut count = 0;
     while records.next()?.is_some() {
         count += 1;

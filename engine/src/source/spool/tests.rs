@@ -29,7 +29,7 @@ impl Running {
     }
 
     fn open(dir: PathBuf, resume: u64, bytes_max: u64) -> Running {
-        let spool = Arc::new(Spool::open_sized(&dir, resume, bytes_max, 1 << 10).expect("opened"));
+        let spool = Arc::new(Spool::open_sized(&dir, resume, bytes_max, 1 << 10, None).expect("opened"));
         let writing = Arc::clone(&spool);
         Running {
             dir,
@@ -240,6 +240,48 @@ fn many_appends_share_the_disk() {
     assert_eq!(running.spool.append_after_close(), Err(Refused::Stopping));
 }
 
+#[test]
+fn what_is_kept_sealed_opens_with_the_key_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sealer = |key| Some(Arc::new(crate::redact::Sealer::new(key)));
+    let open = |key| Spool::open(dir.path(), 0, SPOOL_BYTES_MIN, sealer(key));
+    let spool = Arc::new(open("the key of this site").expect("opened"));
+    let writing = Arc::clone(&spool);
+    let writer = std::thread::spawn(move || writing.write());
+    let mut block = Block::default();
+    block.push(b"alice", &[("header", b"bob")], false);
+    block.push(b"carol", &[], true);
+    wait(spool.append(Arc::new(block))).expect("accepted");
+    spool.close();
+    writer.join().expect("ended");
+    let bytes = fs::read(segment::path(dir.path(), 0)).expect("a segment");
+    for name in [b"alice".as_slice(), b"bob", b"carol", b"header"] {
+        assert!(!bytes.windows(name.len()).any(|window| window == name));
+    }
+    let again = open("the key of this site").expect("opened");
+    assert_eq!(again.records(), 2);
+    let mut reader = Reader {
+        spool: &again,
+        next: 0,
+        open: None,
+    };
+    let (payloads, lost) = reader.batch();
+    assert_eq!(lost, None);
+    let read: Vec<(&[u8], bool)> = payloads
+        .iter()
+        .map(|payload| (&*payload.bytes, payload.truncated))
+        .collect();
+    assert_eq!(read, [(b"alice".as_slice(), false), (b"carol", true)]);
+    assert_eq!(
+        &payloads[0].attributes.as_ref().expect("attributes")["header"][..],
+        b"bob"
+    );
+    // Nothing is taken for damage, and dropped, that only the key is missing for.
+    for wrong in [open("another key"), Spool::open(dir.path(), 0, SPOOL_BYTES_MIN, None)] {
+        assert!(wrong.err().expect("refused").to_string().contains("key_env"));
+    }
+}
+
 impl Spool {
     fn append_after_close(&self) -> Result<(), Refused> {
         self.close();
@@ -257,7 +299,7 @@ impl Spool {
 
     /// Everything that a spool's directory holds.
     pub(in crate::source) fn read_all(dir: &Path) -> Vec<Payload> {
-        let spool = Spool::open(dir, 0, SPOOL_BYTES_MIN).expect("opened");
+        let spool = Spool::open(dir, 0, SPOOL_BYTES_MIN, None).expect("opened");
         let mut reader = Reader {
             spool: &spool,
             next: 0,

@@ -11,7 +11,7 @@ use crate::source::spool::SPOOL_BYTES_MIN;
 #[test]
 fn messages_over_tcp_and_udp_reach_the_spool() {
     let dir = tempfile::tempdir().expect("a directory");
-    let spool = Arc::new(Spool::open(dir.path(), 0, SPOOL_BYTES_MIN).expect("a spool"));
+    let spool = Arc::new(Spool::open(dir.path(), 0, SPOOL_BYTES_MIN, None).expect("a spool"));
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let (to_tcp, to_udp) = (

@@ -271,6 +271,7 @@ fn a_pattern_without_files_is_refused_unless_followed() {
         std::slice::from_ref(&bounded),
         &Offsets::new(),
         &dir.path("spool"),
+        None,
         &framing,
         Arc::default(),
     )

@@ -120,7 +120,8 @@ impl Run {
     fn start_timed(settings: &[SourceSettings], resume: &Offsets, time_of: fn(&Payload) -> Option<Micros>) -> Run {
         let progress = Arc::new(Progress::default());
         let spools = Scratch::new();
-        let (sources, events) = start(settings, resume, &spools.0, &framing, Arc::clone(&progress)).expect("started");
+        let (sources, events) =
+            start(settings, resume, &spools.0, None, &framing, Arc::clone(&progress)).expect("started");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
