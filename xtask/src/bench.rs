@@ -1,19 +1,23 @@
-//! `cargo xtask bench NAME [NUMBER]`: builds in release and runs one of the programs in benches/.
+//! `cargo xtask bench NAME [ARGUMENTS]`: builds in release and runs one of the programs in benches/.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{cargo, plugins, target_dir};
 
-const NAMES: [&str; 3] = ["e2e", "memory", "freshness"];
+const NAMES: [&str; 4] = ["e2e", "decode", "memory", "freshness"];
+
+/// What `decode` is compared with: releases of one day, so that the figures can be repeated.
+const PYTHON_READERS: [&str; 2] = ["duckdb==2.0.0", "polars==2.1.0"];
 
 pub fn main(arguments: &[String]) -> Result<()> {
     let Some((name, more)) = arguments
         .split_first()
         .filter(|(name, _)| NAMES.contains(&name.as_str()))
     else {
-        bail!("usage: cargo xtask bench {} [NUMBER]", NAMES.join("|"));
+        bail!("usage: cargo xtask bench {} [ARGUMENTS]", NAMES.join("|"));
     };
     let plugin_dir = target_dir().join("plugins");
     plugins::build(&plugin_dir)?;
@@ -33,7 +37,16 @@ pub fn main(arguments: &[String]) -> Result<()> {
         bail!("the benchmarks did not build");
     }
     let release = target_dir().join("release");
-    let status = Command::new(release.join(name))
+    let mut command = Command::new(release.join(name));
+    if name == "decode" {
+        for (what, made) in [("PYTHON", python(&target_dir().join("bench-venv"))), ("BARE", bare())] {
+            match made {
+                Ok(program) => command.env(format!("SENTRAIL_BENCH_{what}"), program),
+                Err(why) => command.env(format!("SENTRAIL_BENCH_NO_{what}"), why),
+            };
+        }
+    }
+    let status = command
         .args(more)
         .env("SENTRAIL_BENCH_PLUGINS", &plugin_dir)
         .env("SENTRAIL_BENCH_BINARY", release.join("sentrail"))
@@ -43,4 +56,55 @@ pub fn main(arguments: &[String]) -> Result<()> {
         bail!("{name} ended with {status}");
     }
     Ok(())
+}
+
+/// The program with simd-json in it, or why there is none.
+fn bare() -> Result<PathBuf, String> {
+    let dir = target_dir().join("bare");
+    let built = cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--manifest-path",
+            "benches/bare/Cargo.toml",
+            "--target-dir",
+        ])
+        .arg(&dir)
+        .status();
+    match built {
+        Ok(status) if status.success() => Ok(dir.join("release/bare")),
+        _ => Err("benches/bare did not build".to_owned()),
+    }
+}
+
+/// A Python that has the readers, made where it is not there yet; or why there is none.
+fn python(venv: &Path) -> Result<PathBuf, String> {
+    let python = venv.join("bin/python");
+    // What was installed is written down when it is complete.
+    let mark = venv.join("readers.txt");
+    let wanted = PYTHON_READERS.join(" ");
+    if std::fs::read_to_string(&mark).is_ok_and(|held| held == wanted) {
+        return Ok(python);
+    }
+    let run = |command: &mut Command, what: &str| {
+        let done = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        match done {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(what.to_owned()),
+        }
+    };
+    run(
+        Command::new("python3").args(["-m", "venv"]).arg(venv),
+        "there is no Python 3 with venv",
+    )?;
+    run(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--timeout", "20", "--retries", "1"])
+            .args(PYTHON_READERS),
+        "PyPI has not given DuckDB and Polars",
+    )?;
+    std::fs::write(&mark, &wanted).map_err(|error| format!("cannot write {}: {error}", mark.display()))?;
+    Ok(python)
 }

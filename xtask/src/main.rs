@@ -20,8 +20,13 @@ const VERBS: &[Verb] = &[
     ),
     (
         "bench",
-        "do all set-up and run a benchmark: e2e, memory, freshness [NUMBER]",
+        "do all set-up and run a benchmark: e2e, decode, memory, freshness [ARGUMENTS]",
         xtask::bench::main,
+    ),
+    (
+        "fuzz",
+        "look for inputs that break a decoder [TARGET] [--seconds N] [--replay FILE]",
+        xtask::fuzz::main,
     ),
     (
         "kafka",
@@ -32,6 +37,12 @@ const VERBS: &[Verb] = &[
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
+    if let Some(compiled) = xtask::fuzz::as_compiler(&arguments) {
+        return match compiled {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        };
+    }
     let verb = arguments
         .first()
         .and_then(|name| VERBS.iter().find(|verb| verb.0 == name));

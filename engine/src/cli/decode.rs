@@ -45,10 +45,20 @@ pub fn decode(arguments: &Arguments) -> anyhow::Result<()> {
         },
     };
     let mut normalizer = Normalizer::new(&[source], &config::read_formats(arguments.dir.as_deref())?)?;
+    let decoded = decoded(&mut normalizer, "decode", path, bytes)?;
+    let events = events(&normalizer, &decoded)?;
+    super::out(&match arguments.format_out.as_str() {
+        "json" => lines(&decoded, &events),
+        _ => harmless(&table(&decoded, &events)),
+    })
+}
+
+/// What a file's bytes become as those of a source.
+pub fn decoded(normalizer: &mut Normalizer, source: &str, path: &Path, bytes: Vec<u8>) -> anyhow::Result<Normalized> {
     let name = path.display().to_string();
     let raw = RawBatch {
-        source: "decode".into(),
-        input: InputId::file("decode", &name),
+        source: source.into(),
+        input: InputId::file(source, &name),
         payloads: vec![Payload {
             bytes: bytes.into(),
             position: Position::File {
@@ -61,15 +71,11 @@ pub fn decode(arguments: &Arguments) -> anyhow::Result<()> {
         next: InputOffset::Kafka { next: 0 },
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let decoded = normalizer.decode(&raw, now.as_micros() as i64);
-    let events = events(&normalizer, &decoded)?;
-    super::out(&match arguments.format_out.as_str() {
-        "json" => lines(&decoded, &events),
-        _ => harmless(&table(&decoded, &events)),
-    })
+    Ok(normalizer.decode(&raw, now.as_micros() as i64))
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// A file's bytes, unpacked.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
         .take(FILE_BYTES_MAX)

@@ -1,12 +1,17 @@
 //! Addresses as logs write them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What programs put before an address: Go's `net.Addr` and gRPC's peer names the network, Java an empty host name.
 const BEFORE: [&str; 7] = ["tcp-", "tcp4-", "tcp6-", "tcp:", "ipv4:", "ipv6:", "/"];
 
 /// The address in the standard text form, without port and zone; `None` when the text is none, such as a name or a masked one.
-pub fn standard(text: &str) -> Option<String> {
+pub fn standard(text: &str) -> Option<Cow<'_, str>> {
+    // Nearly all are written so, and of these addresses there is one form alone.
+    if text.parse::<Ipv4Addr>().is_ok() {
+        return Some(Cow::Borrowed(text));
+    }
     let mut text = text.trim();
     for before in BEFORE {
         text = text.strip_prefix(before).unwrap_or(text);
@@ -19,7 +24,7 @@ pub fn standard(text: &str) -> Option<String> {
     let address = plain
         .parse::<IpAddr>()
         .or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
-    address.ok().map(|address| address.to_canonical().to_string())
+    address.ok().map(|address| address.to_canonical().to_string().into())
 }
 
 #[test]

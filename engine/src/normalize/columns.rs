@@ -74,10 +74,14 @@ struct TextColumn {
     builder: StringViewBuilder,
     /// The block used last and its number in the builder.
     block: Option<(u32, u32)>,
+    /// The value of the newest rows and how many they are: what every record of a mapping has is kept once.
+    run: String,
+    repeats: usize,
 }
 
 impl TextColumn {
     fn view(&mut self, blocks: &Blocks, place: Place, start: u32, text: &str) {
+        self.end_run();
         let buffer = blocks.0.get(place.block as usize);
         let (Some(buffer), true) = (buffer, text.len() > INLINE_BYTES_MAX) else {
             return self.builder.append_value(text);
@@ -95,15 +99,112 @@ impl TextColumn {
             self.builder.append_value(text);
         }
     }
+
+    fn copy(&mut self, text: &str) {
+        if self.repeats == 0 || self.run != text {
+            self.end_run();
+            self.run.clear();
+            self.run.push_str(text);
+        }
+        self.repeats += 1;
+    }
+
+    fn end_run(&mut self) {
+        // Only a text of 4 GiB is refused; a cell counts its bytes in 32 bits and is cut far below that.
+        if self.builder.try_append_value_n(&self.run, self.repeats).is_err() {
+            for _ in 0..self.repeats {
+                self.builder.append_null();
+            }
+        }
+        self.repeats = 0;
+    }
 }
 
-enum Column {
+enum Values {
     Text(TextColumn),
     Int(Int64Builder),
     Float(Float64Builder),
     Bool(BooleanBuilder),
     Time(TimestampMicrosecondBuilder),
     List(ListBuilder<StringViewBuilder>),
+}
+
+/// A column as far as it has been filled: nulls behind its newest value are added when the next one comes.
+struct Column {
+    values: Values,
+    rows: usize,
+}
+
+impl Column {
+    fn new(kind: ColumnType) -> Column {
+        let values = match kind {
+            ColumnType::Utf8 => Values::Text(TextColumn {
+                builder: StringViewBuilder::with_capacity(0),
+                block: None,
+                run: String::new(),
+                repeats: 0,
+            }),
+            ColumnType::Int64 => Values::Int(Int64Builder::with_capacity(0)),
+            ColumnType::Float64 => Values::Float(Float64Builder::with_capacity(0)),
+            ColumnType::Bool => Values::Bool(BooleanBuilder::with_capacity(0)),
+            ColumnType::Timestamp => {
+                Values::Time(TimestampMicrosecondBuilder::with_capacity(0).with_data_type(kind.arrow()))
+            }
+            ColumnType::ListUtf8 => {
+                let items = ListBuilder::new(StringViewBuilder::with_capacity(0));
+                Values::List(items.with_field(Arc::new(Field::new("item", ColumnType::Utf8.arrow(), true))))
+            }
+        };
+        Column { values, rows: 0 }
+    }
+
+    /// The values, of which the next is that of `row`; `None` when it is there already.
+    fn at(&mut self, row: usize) -> Option<&mut Values> {
+        if self.rows > row {
+            return None;
+        }
+        let missing = row - self.rows;
+        self.rows = row + 1;
+        if missing > 0 {
+            self.values.append_nulls(missing);
+        }
+        Some(&mut self.values)
+    }
+
+    fn finish(mut self, rows: usize) -> ArrayRef {
+        if rows > self.rows {
+            self.values.append_nulls(rows - self.rows);
+        }
+        match self.values {
+            Values::Text(mut column) => {
+                column.end_run();
+                Arc::new(column.builder.finish())
+            }
+            Values::Int(mut builder) => Arc::new(builder.finish()),
+            Values::Float(mut builder) => Arc::new(builder.finish()),
+            Values::Bool(mut builder) => Arc::new(builder.finish()),
+            Values::Time(mut builder) => Arc::new(builder.finish()),
+            Values::List(mut builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+impl Values {
+    fn append_nulls(&mut self, count: usize) {
+        match self {
+            Values::Text(column) => {
+                column.end_run();
+                for _ in 0..count {
+                    column.builder.append_null();
+                }
+            }
+            Values::Int(builder) => builder.append_nulls(count),
+            Values::Float(builder) => builder.append_nulls(count),
+            Values::Bool(builder) => builder.append_nulls(count),
+            Values::Time(builder) => builder.append_nulls(count),
+            Values::List(builder) => builder.append_nulls(count),
+        }
+    }
 }
 
 /// What the engine itself says of an event.
@@ -115,6 +216,7 @@ pub struct Stamp {
 
 pub struct Columns {
     columns: Vec<Column>,
+    rows: usize,
     time: usize,
     ingested: usize,
     raw_hash: usize,
@@ -124,25 +226,14 @@ pub struct Columns {
 impl Columns {
     pub fn new() -> Columns {
         let schema = EventSchema::get();
-        let column = |kind: ColumnType| match kind {
-            ColumnType::Utf8 => Column::Text(TextColumn {
-                builder: StringViewBuilder::with_capacity(0),
-                block: None,
-            }),
-            ColumnType::Int64 => Column::Int(Int64Builder::with_capacity(0)),
-            ColumnType::Float64 => Column::Float(Float64Builder::with_capacity(0)),
-            ColumnType::Bool => Column::Bool(BooleanBuilder::with_capacity(0)),
-            ColumnType::Timestamp => {
-                Column::Time(TimestampMicrosecondBuilder::with_capacity(0).with_data_type(kind.arrow()))
-            }
-            ColumnType::ListUtf8 => {
-                let items = ListBuilder::new(StringViewBuilder::with_capacity(0));
-                Column::List(items.with_field(Arc::new(Field::new("item", ColumnType::Utf8.arrow(), true))))
-            }
-        };
         let index = |name: &str| schema.index_of(name).unwrap_or(usize::MAX);
         Columns {
-            columns: schema.columns().iter().map(|declared| column(declared.kind)).collect(),
+            columns: schema
+                .columns()
+                .iter()
+                .map(|declared| Column::new(declared.kind))
+                .collect(),
+            rows: 0,
             time: index("time"),
             ingested: index("ingested_time"),
             raw_hash: index("raw_hash"),
@@ -155,69 +246,68 @@ impl Columns {
             offset: place.offset + record.start,
             ..place
         };
-        for (index, column) in self.columns.iter_mut().enumerate() {
-            let cell = row.cells[index];
-            let text = row.text(cell, record);
-            match column {
-                Column::Text(column) => match (text, cell) {
-                    (Some(text), Cell::Record(start, _)) => column.view(blocks, place, start, text),
-                    (Some(text), _) => column.builder.append_value(text),
-                    (None, _) => column.builder.append_null(),
+        let number = self.rows;
+        self.rows += 1;
+        let columns = &mut self.columns;
+        for &column in &row.filled {
+            let cell = row.cells[column];
+            let Some(text) = row.text(cell, record) else { continue };
+            match next(columns, column, number) {
+                Some(Values::Text(column)) => match cell {
+                    Cell::Record(start, _) => column.view(blocks, place, start, text),
+                    _ => column.copy(text),
                 },
-                Column::Int(builder) if index == self.raw_hash => builder.append_value(stamp.raw_hash),
-                Column::Int(builder) => builder.append_option(text.and_then(integer)),
-                Column::Float(builder) => {
-                    builder.append_option(
-                        text.and_then(|text| text.parse().ok())
-                            .filter(|value: &f64| value.is_finite()),
-                    );
+                Some(Values::Int(builder)) => builder.append_option(integer(text)),
+                Some(Values::Float(builder)) => {
+                    let value = text.parse().ok().filter(|value: &f64| value.is_finite());
+                    builder.append_option(value);
                 }
-                Column::Bool(builder) => builder.append_option(text.and_then(truth)),
-                Column::Time(builder) if index == self.time => builder.append_value(stamp.time),
-                Column::Time(builder) if index == self.ingested => builder.append_value(stamp.ingested),
-                Column::Time(builder) => {
-                    let held = row.times.iter().find(|(column, _)| *column == index);
-                    builder.append_option(held.map(|(_, time)| *time));
-                }
-                Column::List(builder) if index == self.flags => {
-                    for (_, name) in FLAGS.iter().enumerate().filter(|(bit, _)| row.flags & (1 << bit) != 0) {
-                        builder.values().append_value(name);
-                    }
-                    builder.append(row.flags != 0);
-                }
-                Column::List(builder) => {
-                    let mut any = false;
-                    for (_, cell) in row.items.iter().filter(|(column, _)| *column == index) {
-                        builder.values().append_option(row.text(*cell, record));
-                        any = true;
-                    }
-                    builder.append(any);
-                }
+                Some(Values::Bool(builder)) => builder.append_option(truth(text)),
+                // Those have cells of their own; behind the columns stand the parts of a detection.
+                Some(Values::Time(_) | Values::List(_)) | None => {}
             }
+        }
+        let own = [(self.time, stamp.time), (self.ingested, stamp.ingested)];
+        for (column, time) in row.times.iter().copied().chain(own) {
+            if let Some(Values::Time(builder)) = next(columns, column, number) {
+                builder.append_value(time);
+            }
+        }
+        if let Some(Values::Int(builder)) = next(columns, self.raw_hash, number) {
+            builder.append_value(stamp.raw_hash);
+        }
+        for items in row.items.chunk_by(|one, other| one.0 == other.0) {
+            if let Some(Values::List(builder)) = next(columns, items[0].0, number) {
+                for (_, cell) in items {
+                    builder.values().append_option(row.text(*cell, record));
+                }
+                builder.append(true);
+            }
+        }
+        if row.flags != 0
+            && let Some(Values::List(builder)) = next(columns, self.flags, number)
+        {
+            for (_, name) in FLAGS.iter().enumerate().filter(|(bit, _)| row.flags & (1 << bit) != 0) {
+                builder.values().append_value(name);
+            }
+            builder.append(true);
         }
     }
 
     pub fn finish(self) -> EventBatch {
-        let arrays: Vec<ArrayRef> = self
-            .columns
-            .into_iter()
-            .map(|column| -> ArrayRef {
-                match column {
-                    Column::Text(mut column) => Arc::new(column.builder.finish()),
-                    Column::Int(mut builder) => Arc::new(builder.finish()),
-                    Column::Float(mut builder) => Arc::new(builder.finish()),
-                    Column::Bool(mut builder) => Arc::new(builder.finish()),
-                    Column::Time(mut builder) => Arc::new(builder.finish()),
-                    Column::List(mut builder) => Arc::new(builder.finish()),
-                }
-            })
-            .collect();
+        let rows = self.rows;
+        let arrays: Vec<ArrayRef> = self.columns.into_iter().map(|column| column.finish(rows)).collect();
         match RecordBatch::try_new(EventSchema::get().arrow().clone(), arrays) {
             Ok(batch) => EventBatch::new(batch),
             // Each row is pushed to every column and required cells are always set; anything else is a defect here.
             Err(error) => panic!("the columns do not make a batch: {error}"),
         }
     }
+}
+
+/// Where the value of `row` goes; `None` when it is there already, or there is no such column.
+fn next(columns: &mut [Column], column: usize, row: usize) -> Option<&mut Values> {
+    columns.get_mut(column)?.at(row)
 }
 
 /// A whole number, also when written as one with a fraction of zero.

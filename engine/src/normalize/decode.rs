@@ -7,7 +7,7 @@ use super::json::{Cursor, bracketed_end};
 use super::plan::Plan;
 use super::record::OwnColumns;
 use super::relate::Facts;
-use super::row::Row;
+use super::row::{Cell, Row};
 use super::{Auto, Normalized, Normalizer, PAYLOAD_BYTES_MAX, REJECTED_BYTES_MAX, REJECTED_PER_PAYLOAD_MAX, Source};
 use crate::model::{Detection, Micros, Payload, Position, RawBatch, Rejected};
 
@@ -36,6 +36,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         own: OwnColumns::find(),
         captures: Captures::default(),
         row: Row::new(),
+        numbers: Vec::new(),
         position_text: String::new(),
         ingested,
         out: Out {
@@ -108,6 +109,8 @@ pub struct Decoder<'n> {
     pub own: OwnColumns,
     pub captures: Captures,
     pub row: Row,
+    /// Numbers of the texts that the record at hand states relations of, by where they stand.
+    pub numbers: Vec<(Cell, u32)>,
     pub position_text: String,
     pub ingested: Micros,
     pub out: Out,

@@ -10,6 +10,7 @@ mod columns;
 mod compile;
 mod decode;
 mod dedupe;
+mod draft;
 mod finding;
 mod json;
 mod lines;
@@ -33,12 +34,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use dedupe::DEDUPE_IDS_MAX;
+pub use draft::draft;
 pub use json::NESTING_MAX;
 use mapping::Mapping;
 pub use mapping::MappingError;
 pub use row::FIELD_BYTES_MAX;
 
-use crate::config::{MappingText, SourceSettings};
+use crate::config::{MappingText, SourceKind, SourceSettings};
 use crate::model::time::MINUTE;
 use crate::model::{Detection, EventBatch, EventSchema, Id, Micros, RawBatch, Rejected, Relation};
 use dedupe::Dedupe;
@@ -140,6 +142,8 @@ pub struct Format {
     pub relations: Vec<String>,
     /// Records can be findings, which become detections.
     pub findings: bool,
+    /// Where in a record it looks: the keys that lead to each value, down to the first array.
+    pub paths: Vec<Vec<String>>,
 }
 
 impl Format {
@@ -166,6 +170,7 @@ impl Format {
             columns: columns.into_iter().filter_map(name).collect(),
             relations,
             findings: plan.detection.is_some(),
+            paths: plan.trie.paths(),
         }
     }
 }
@@ -177,7 +182,29 @@ impl Normalizer {
     /// # Errors
     /// A mapping file with a fault (file, line, column), or a source whose format no mapping has.
     pub fn new(sources: &[SourceSettings], own: &[MappingText]) -> Result<Normalizer, MappingError> {
-        let mappings = mapping::all(own)?;
+        Normalizer::with(mapping::all(own)?, sources)
+    }
+
+    /// One mapping without those of the build, and one source, which has the name of its format: for trying a mapping.
+    ///
+    /// # Errors
+    /// A fault in the mapping (file, line, column).
+    pub fn alone(own: &MappingText) -> Result<Normalizer, MappingError> {
+        let mapping = Mapping::parse(&own.file, &own.text)?;
+        let source = SourceSettings {
+            name: mapping.content.format.clone(),
+            tenant: "default".to_owned(),
+            format: mapping.content.format.clone(),
+            lateness: None,
+            kind: SourceKind::File {
+                glob: own.file.clone(),
+                follow: false,
+            },
+        };
+        Normalizer::with(vec![mapping], &[source])
+    }
+
+    fn with(mappings: Vec<Mapping>, sources: &[SourceSettings]) -> Result<Normalizer, MappingError> {
         let plans = mappings.iter().map(Plan::compile).collect::<Result<Vec<Plan>, _>>()?;
         let mut known = HashMap::new();
         for source in sources {

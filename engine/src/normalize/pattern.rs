@@ -4,19 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Box<str>);
+pub struct Pattern {
+    text: Box<str>,
+    /// There is no star in it.
+    exact: bool,
+}
 
 impl Pattern {
     pub fn new(text: &str) -> Pattern {
-        Pattern(text.into())
-    }
-
-    fn is_exact(&self) -> bool {
-        !self.0.contains('*')
+        Pattern {
+            text: text.into(),
+            exact: !text.contains('*'),
+        }
     }
 
     pub fn matches(&self, value: &[u8]) -> bool {
-        let mut parts = self.0.as_bytes().split(|byte| *byte == b'*');
+        if self.exact {
+            return *self.text.as_bytes() == *value;
+        }
+        let mut parts = self.text.as_bytes().split(|byte| *byte == b'*');
         let Some(mut rest) = parts.next().and_then(|first| value.strip_prefix(first)) else {
             return false;
         };
@@ -36,7 +42,7 @@ impl Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -52,12 +58,12 @@ impl ValueMap {
         let mut compiled = ValueMap::default();
         for (from, to) in map {
             let pattern = Pattern::new(from);
-            match pattern.is_exact() {
-                true => drop(compiled.exact.insert(pattern.0, to.as_str().into())),
+            match pattern.exact {
+                true => drop(compiled.exact.insert(pattern.text, to.as_str().into())),
                 false => compiled.patterns.push((pattern, to.as_str().into())),
             }
         }
-        let length = |(pattern, _): &(Pattern, Box<str>)| std::cmp::Reverse(pattern.0.len());
+        let length = |(pattern, _): &(Pattern, Box<str>)| std::cmp::Reverse(pattern.text.len());
         compiled.patterns.sort_by_key(length);
         compiled
     }

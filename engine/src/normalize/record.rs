@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use twox_hash::XxHash64;
+
 use super::captures::Captures;
 use super::columns::{Place, Stamp};
 use super::decode::{Decoder, skip_space};
@@ -11,9 +13,9 @@ use super::finding::{self, Origin};
 use super::json::{Cursor, Fault, Span};
 use super::plan::Plan;
 use super::recognise::Recogniser;
+use super::relate::Facts;
 use super::row::{AMBIGUOUS, Cell, FUTURE_TIME, ID_CONFLICT, NO_TIME, Record, Row};
 use super::{FUTURE_MAX, RECORD_BYTES_MAX, REJECTED_PER_PAYLOAD_MAX};
-use crate::model::id::content_hash;
 use crate::model::{EventSchema, Id, LAYERS, Micros, Payload, Position};
 
 /// Places of the columns that the engine fills.
@@ -252,7 +254,7 @@ impl Decoder<'_> {
         }
         self.row.clear();
         let time = self.time(plan, record, captures);
-        let raw_hash = content_hash(&payload.bytes[part.clone()]);
+        let raw_hash = XxHash64::oneshot(0, &payload.bytes[part.clone()]).cast_signed();
         self.write_position(&payload.position);
         let own_id = self.row.first(&plan.id, record, captures);
         let names = [self.source.tenant.as_bytes(), self.source.name.as_bytes()];
@@ -260,6 +262,17 @@ impl Decoder<'_> {
             Some(own) => Id::of(&[b"event", names[0], names[1], own.as_bytes()]),
             None => Id::of(&[b"event", names[0], names[1], b"position", self.position_text.as_bytes()]),
         };
+        if captures.ambiguous {
+            self.row.flags |= AMBIGUOUS;
+        }
+        self.row.fill(&plan.columns, record, captures);
+        self.row.fill_unmapped(&plan.unmapped, record, captures);
+        self.fill_own(plan, record, id, part);
+        if let Some(column) = self.row.lacks() {
+            let reason = format!("{}: `{column}` cannot be told from what the record holds", plan.format);
+            return Err(Refusal::NotThisFormat(reason));
+        }
+        // What is rejected is not remembered: it would be rejected again, and not be a repeat of anything.
         if own_id != Cell::Null {
             match self.dedupe.check(id, raw_hash, time) {
                 Seen::New => {}
@@ -270,16 +283,6 @@ impl Decoder<'_> {
                     return Ok(());
                 }
             }
-        }
-        if captures.ambiguous {
-            self.row.flags |= AMBIGUOUS;
-        }
-        self.row.fill(&plan.columns, record, captures);
-        self.row.fill_unmapped(&plan.unmapped, record, captures);
-        self.fill_own(plan, record, id, part);
-        if let Some(column) = self.row.lacks() {
-            let reason = format!("{}: `{column}` cannot be told from what the record holds", plan.format);
-            return Err(Refusal::NotThisFormat(reason));
         }
         self.count();
         if self.row.flags & (NO_TIME | FUTURE_TIME) == 0 {
@@ -336,42 +339,52 @@ impl Decoder<'_> {
     fn fill_own(&mut self, plan: &Plan, record: Record<'_>, id: Id, part: Range<usize>) {
         let start = self.row.scratch.len();
         let _ = write!(self.row.scratch, "{id}");
-        self.row.cells[self.own.event_id] = Cell::Scratch(start as u32, self.row.scratch.len() as u32);
-        self.row.cells[self.own.tenant] = self.row.keep(&self.source.tenant);
+        let end = self.row.scratch.len();
+        self.row.set(self.own.event_id, Cell::Scratch(start as u32, end as u32));
         let layer = self.row.text(self.row.cells[self.own.layer], record);
         if !layer.is_some_and(|layer| LAYERS.contains(&layer)) {
-            self.row.cells[self.own.layer] = self.row.keep(&plan.layer);
+            self.row.put(self.own.layer, &plan.layer);
         }
-        self.row.cells[self.own.source] = self.row.keep(&self.source.name);
-        self.row.cells[self.own.format] = self.row.keep(&plan.format);
-        self.row.cells[self.own.position] = self.row.keep(&self.position_text);
-        self.row.cells[self.own.raw] =
-            Cell::Record((part.start - record.start) as u32, (part.end - record.start) as u32);
+        self.row.put(self.own.tenant, &self.source.tenant);
+        self.row.put(self.own.source, &self.source.name);
+        self.row.put(self.own.format, &plan.format);
+        self.row.put(self.own.position, &self.position_text);
+        let (start, end) = (part.start - record.start, part.end - record.start);
+        self.row.set(self.own.raw, Cell::Record(start as u32, end as u32));
     }
 
     fn relate(&mut self, plan_index: usize, record: Record<'_>, time: Micros, id: Id) {
-        let layer = self
-            .row
-            .text(self.row.cells[self.own.layer], record)
-            .unwrap_or_default();
-        let layer = self.out.facts.number(layer);
+        let Decoder { row, numbers, .. } = self;
+        let facts = &mut self.out.facts;
+        numbers.clear();
+        // An end is part of several relations: its text is looked up once.
+        let mut number = |cell: Cell, facts: &mut Facts| {
+            if let Some((_, number)) = numbers.iter().find(|(held, _)| *held == cell) {
+                return *number;
+            }
+            let number = facts.number(row.text(cell, record).unwrap_or_default());
+            numbers.push((cell, number));
+            number
+        };
+        let layer = number(row.cells[self.own.layer], facts);
         for (index, relation) in self.plans[plan_index].relations.iter().enumerate() {
-            if !self.row.holds(&relation.when, record) {
+            // Most records lack an end of most relations, which is seen sooner than what they say.
+            if !has(row, relation.from) || !has(row, relation.to) || !row.holds(&relation.when, record) {
                 continue;
             }
-            for from in ends(&self.row, relation.from) {
-                let Some(from) = self.row.text(from, record) else {
-                    continue;
-                };
-                let from = self.out.facts.number(from);
-                for to in ends(&self.row, relation.to) {
-                    let Some(to) = self.row.text(to, record) else { continue };
-                    let to = self.out.facts.number(to);
-                    self.out.facts.add((plan_index, index), from, to, layer, (time, id));
+            for from in ends(row, relation.from) {
+                let from = number(from, facts);
+                for to in ends(row, relation.to) {
+                    let to = number(to, facts);
+                    facts.add((plan_index, index), from, to, layer, (time, id));
                 }
             }
         }
     }
+}
+
+fn has(row: &Row, column: usize) -> bool {
+    row.cells.get(column).is_some_and(|cell| *cell != Cell::Null) || row.items.iter().any(|(held, _)| *held == column)
 }
 
 /// The cells of a column: its value, or a list column's elements.

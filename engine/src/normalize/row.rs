@@ -63,10 +63,21 @@ impl<'a> Record<'a> {
     }
 }
 
+impl Cell {
+    fn bytes(self) -> usize {
+        match self {
+            Cell::Null => 0,
+            Cell::Record(start, end) | Cell::Scratch(start, end) => end.saturating_sub(start) as usize,
+        }
+    }
+}
+
 /// Reused for every record.
 pub struct Row {
-    /// By column of the event schema.
+    /// By column of the event schema; written by `set` alone.
     pub cells: Vec<Cell>,
+    /// Columns that were set, so that nobody goes over those that were not.
+    pub filled: Vec<usize>,
     /// Elements of list columns, in order.
     pub items: Vec<(usize, Cell)>,
     /// Of timestamp columns other than `time`.
@@ -87,6 +98,7 @@ impl Row {
         Row {
             // Behind the event's columns stand the parts of a detection.
             cells: vec![Cell::Null; schema.columns().len() + PARTS],
+            filled: Vec::new(),
             items: Vec::new(),
             times: Vec::new(),
             scratch: String::new(),
@@ -105,11 +117,21 @@ impl Row {
     }
 
     pub fn clear(&mut self) {
-        self.cells.fill(Cell::Null);
+        for column in self.filled.drain(..) {
+            self.cells[column] = Cell::Null;
+        }
         self.items.clear();
         self.times.clear();
         self.scratch.clear();
         self.flags = 0;
+    }
+
+    /// Fills a column, or empties it again.
+    pub fn set(&mut self, column: usize, cell: Cell) {
+        if cell != Cell::Null {
+            self.filled.push(column);
+        }
+        self.cells[column] = cell;
     }
 
     /// A column that every event has and this one lacks: what the mapping takes it from may be an object where a text belongs.
@@ -131,6 +153,12 @@ impl Row {
         let start = self.scratch.len();
         self.scratch.push_str(text);
         self.kept(start)
+    }
+
+    /// Fills a column with a text that does not stand in the record.
+    pub fn put(&mut self, column: usize, text: &str) {
+        let cell = self.keep(text);
+        self.set(column, cell);
     }
 
     /// What was written to the scratch since `start`.
@@ -156,7 +184,8 @@ impl Row {
                 }
                 _ => {
                     let cell = self.resolve(plan, record, captures);
-                    self.cells[plan.column] = self.cut(cell, record);
+                    let cell = self.cut(cell, record);
+                    self.set(plan.column, cell);
                 }
             }
         }
@@ -197,12 +226,14 @@ impl Row {
             self.scratch.push(if self.scratch.len() == start { '{' } else { ',' });
             push_json(name, &mut self.scratch);
             self.scratch.push(':');
-            if span.kind.is_text() {
-                let mut clear = String::new();
-                span.kind.clear_into(value, &mut clear);
-                push_json(&clear, &mut self.scratch);
-            } else {
-                self.scratch.push_str(value);
+            match span.kind {
+                Kind::Text => push_json(value, &mut self.scratch),
+                Kind::Escaped | Kind::Doubled => {
+                    let mut clear = String::new();
+                    span.kind.clear_into(value, &mut clear);
+                    push_json(&clear, &mut self.scratch);
+                }
+                _ => self.scratch.push_str(value),
             }
         }
         if self.scratch.len() > start {
@@ -210,7 +241,7 @@ impl Row {
             // Half a JSON text would be none: what is too long is left to `raw`.
             match self.scratch.len() - start > FIELD_BYTES_MAX {
                 true => self.flags |= CUT,
-                false => self.cells[self.unmapped] = self.kept(start),
+                false => self.set(self.unmapped, self.kept(start)),
             }
         }
     }
@@ -351,7 +382,10 @@ impl Row {
     }
 
     fn cut(&mut self, cell: Cell, record: Record<'_>) -> Cell {
-        let Some(text) = self.text(cell, record).filter(|text| text.len() > FIELD_BYTES_MAX) else {
+        if cell.bytes() <= FIELD_BYTES_MAX {
+            return cell;
+        }
+        let Some(text) = self.text(cell, record) else {
             return cell;
         };
         let mut end = FIELD_BYTES_MAX;
@@ -373,13 +407,17 @@ impl Row {
         };
         let Some(text) = self.text(cell, record) else { return };
         match address::standard(text) {
-            Some(standard) if standard == text => {}
-            Some(standard) => self.cells[column] = self.keep(&standard),
+            Some(standard) if *standard == *text => {}
+            Some(standard) => {
+                let standard = standard.into_owned();
+                let cell = self.keep(&standard);
+                self.set(column, cell);
+            }
             None => {
                 self.flags |= NOT_AN_ADDRESS;
-                self.cells[column] = Cell::Null;
+                self.set(column, Cell::Null);
                 if self.cells[name] == Cell::Null {
-                    self.cells[name] = cell;
+                    self.set(name, cell);
                 }
             }
         }
@@ -388,6 +426,10 @@ impl Row {
 
 /// Appends `text` as a JSON string.
 fn push_json(text: &str, out: &mut String) {
+    if !text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
+        out.extend(["\"", text, "\""]);
+        return;
+    }
     // Serializing a string cannot fail.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

@@ -468,6 +468,44 @@ fn repeats_are_counted_and_conflicts_are_kept() {
 }
 
 #[test]
+fn what_is_rejected_is_no_repeat_when_it_comes_again() {
+    let mut normalizer = normalizer("aws_cloudtrail");
+    let record =
+        r#"{"eventID":"1","eventSource":"s3.amazonaws.com","eventName":{},"eventTime":"2026-03-02T09:15:00Z"}"#;
+    for _ in 0..2 {
+        let normalized = decode(&mut normalizer, &[record.as_bytes()]);
+        assert_eq!((normalized.rejected.len(), normalized.duplicates), (1, 0));
+    }
+}
+
+#[test]
+fn a_column_that_some_records_fill_is_null_in_the_others() {
+    let mut normalizer = normalizer("aws_cloudtrail");
+    let filled = |number: usize| number % 5 == 3;
+    let texts: Vec<String> = (0..23)
+        .map(|number| {
+            let more = if filled(number) {
+                r#","errorCode":"AccessDenied","errorMessage":"a message that is longer than a view""#
+            } else {
+                ""
+            };
+            cloudtrail(&number.to_string(), "2026-03-02T09:15:00Z", more)
+        })
+        .collect();
+    let payloads: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+    let normalized = decode(&mut normalizer, &payloads);
+    for (number, text) in texts.iter().enumerate() {
+        let row = row(&normalized.events, number);
+        assert_eq!(row.contains_key("status_code"), filled(number), "{number}");
+        assert_eq!(row.contains_key("status_detail"), filled(number), "{number}");
+        let status = if filled(number) { "Failure" } else { "Success" };
+        assert_eq!(row["status"], json!(status), "{number}");
+        assert_eq!(row["raw"], json!(text));
+        assert_eq!(row["source"], json!("s"));
+    }
+}
+
+#[test]
 fn only_good_times_move_the_watermark() {
     let mut normalizer = normalizer("aws_cloudtrail");
     let texts = [

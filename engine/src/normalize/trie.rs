@@ -18,8 +18,7 @@ const INSIDE_MAX: usize = 3;
 
 #[derive(Clone, Default)]
 struct Node {
-    /// Sorted by key.
-    keys: Vec<(Box<str>, usize)>,
+    keys: Keys,
     indexes: Vec<(u32, usize)>,
     wheres: Vec<(Box<str>, Box<str>, usize)>,
     each: Option<usize>,
@@ -74,6 +73,20 @@ impl Trie {
         capture
     }
 
+    /// The keys of every path, down to its first array; what a carrier says has none.
+    pub fn paths(&self) -> Vec<Vec<String>> {
+        let keys = |path: &Vec<Step>| {
+            let keys = path.iter().map_while(|step| match step {
+                Step::Key(key) => Some(key.clone()),
+                _ => None,
+            });
+            keys.collect::<Vec<String>>()
+        };
+        let mut paths: Vec<Vec<String>> = self.captures.keys().map(keys).filter(|keys| !keys.is_empty()).collect();
+        paths.dedup();
+        paths
+    }
+
     /// Where events begin: the elements that each make one, else the record.
     pub fn start(&self) -> usize {
         self.nodes.iter().position(|node| node.part).unwrap_or(0)
@@ -114,15 +127,13 @@ impl Trie {
             let next = self.nodes.len();
             let node = &mut self.nodes[at];
             at = match step {
-                Step::Key(key) | Step::Carrier(key) => {
-                    match node.keys.binary_search_by(|(held, _)| (**held).cmp(key)) {
-                        Ok(found) => node.keys[found].1,
-                        Err(place) => {
-                            node.keys.insert(place, (key.as_str().into(), next));
-                            next
-                        }
+                Step::Key(key) | Step::Carrier(key) => match node.keys.get(key.as_bytes()) {
+                    Some(found) => found,
+                    None => {
+                        node.keys.insert(key, next);
+                        next
                     }
-                }
+                },
                 Step::Index(index) => match node.indexes.iter().find(|(held, _)| held == index) {
                     Some((_, found)) => *found,
                     None => {
@@ -429,12 +440,70 @@ impl Trie {
 
 impl Node {
     fn child(&self, key: &[u8], kind: Kind) -> Option<usize> {
-        // A key may be written with escapes, also to hide.
-        let key = clear(key, kind);
-        self.keys
-            .binary_search_by(|(held, _)| held.as_bytes().cmp(&key))
-            .ok()
-            .map(|found| self.keys[found].1)
+        match kind {
+            // A key may be written with escapes, also to hide.
+            Kind::Escaped => self.keys.get(&clear(key, kind)),
+            _ => self.keys.get(key),
+        }
+    }
+}
+
+/// The keys of a node and where they lead. Every key of every record is looked for in one of these: a table by length and both ends,
+/// at most half full, so that nearly all are found or missed at the first place.
+#[derive(Clone, Default)]
+struct Keys {
+    held: Vec<(Box<str>, usize)>,
+    /// Numbers of `held`, counted from 1; 0 where there is none. As many as a power of two says.
+    table: Vec<u16>,
+}
+
+impl Keys {
+    fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    fn get(&self, key: &[u8]) -> Option<usize> {
+        let mut place = self.place(key);
+        loop {
+            // An empty table holds nothing, and no table is full.
+            let number = *self.table.get(place)?;
+            let (held, node) = self.held.get(usize::from(number).checked_sub(1)?)?;
+            if held.as_bytes() == key {
+                return Some(*node);
+            }
+            place = (place + 1) & (self.table.len() - 1);
+        }
+    }
+
+    fn insert(&mut self, key: &str, node: usize) {
+        self.held.push((key.into(), node));
+        self.table = vec![0; (2 * self.held.len()).next_power_of_two()];
+        for (number, (held, _)) in (1..).zip(&self.held) {
+            let mut place = self.place(held.as_bytes());
+            while self.table[place] != 0 {
+                place = (place + 1) & (self.table.len() - 1);
+            }
+            self.table[place] = number;
+        }
+    }
+
+    fn place(&self, key: &[u8]) -> usize {
+        // 2^64 divided by the golden ratio: neighbours are spread far apart.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let (first, last) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+                (Some(first), Some(last)) => (
+                    u64::from(u32::from_le_bytes(*first)),
+                    u64::from(u32::from_le_bytes(*last)),
+                ),
+                _ => key
+                    .iter()
+                    .fold((0, 0), |(bytes, _), byte| ((bytes << 8) | u64::from(*byte), 0)),
+            },
+        };
+        let mixed = (first ^ last.rotate_left(29) ^ key.len() as u64).wrapping_mul(SPREAD);
+        (mixed >> 32) as usize & self.table.len().saturating_sub(1)
     }
 }
 
@@ -453,4 +522,27 @@ fn member_of<'a>(bytes: &'a [u8], mut cursor: Cursor<'a>, name: &str) -> Option<
         }
     }
     None
+}
+
+#[test]
+fn keys_are_found_and_others_are_not() {
+    let names: Vec<String> = (0..300)
+        .map(|number| match number % 4 {
+            0 => format!("k{number}"),
+            1 => format!("request{number}Parameters"),
+            2 => char::from(b'!' + (number / 4) as u8).to_string(),
+            _ => format!("{number}.{number}"),
+        })
+        .collect();
+    let mut keys = Keys::default();
+    assert_eq!(keys.get(b"k0"), None);
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(keys.get(name.as_bytes()), None, "{name}");
+        keys.insert(name, number);
+    }
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(keys.get(name.as_bytes()), Some(number), "{name}");
+        assert_eq!(keys.get(format!("{name}x").as_bytes()), None);
+    }
+    assert_eq!(keys.get(b""), None);
 }

@@ -4,6 +4,8 @@
 //! offset travels with every batch; what the pipeline made durable it reports back with [`Sources::committed`], and a start resumes
 //! from the offsets the pipeline gives. What senders deliver goes to a spool on disk first, and is read from there.
 
+#[doc(hidden)]
+pub mod bare;
 mod files;
 mod follow;
 mod frame;

@@ -30,6 +30,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use self::body::{Held, Memory};
+pub(super) use self::otlp::request as otlp_request;
 use self::refusal::Refusal;
 use super::spool::{Block, Spool};
 use crate::config::Secret;

@@ -87,6 +87,17 @@ impl Block {
     pub(in crate::source) fn is_empty(&self) -> bool {
         self.records == 0
     }
+
+    /// The records again, as they will be read.
+    pub(in crate::source) fn read(self) -> Vec<Record> {
+        let mut bytes = Bytes::from(self.bytes);
+        let mut records = Vec::new();
+        while let Ok(length) = bytes.try_get_u32_le() {
+            bytes.advance(HEADER_BYTES - size_of::<u32>());
+            records.extend(Record::parse(bytes.split_to(length as usize)));
+        }
+        records
+    }
 }
 
 /// What is longer than four bytes can say would be taken for damage when it is read; no source accepts that much.
@@ -95,7 +106,8 @@ fn length(count: usize) -> [u8; 4] {
 }
 
 /// A record as it was accepted.
-pub(super) struct Record {
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::source) struct Record {
     pub payload: Bytes,
     pub attributes: Option<Arc<Attributes>>,
     pub truncated: bool,

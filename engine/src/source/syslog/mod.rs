@@ -103,25 +103,41 @@ async fn serve(mut stream: tokio::net::TcpStream, spool: &Spool) {
         // A broken connection ends like a closed one.
         let at_end = !matches!(stream.read_buf(&mut data).await, Ok(read) if read > 0);
         let mut block = Block::default();
-        loop {
-            match framer.next(&data, at_end) {
-                Frame::More => break,
-                Frame::Skip(next) => data.advance(next),
-                Frame::Message {
-                    begin,
-                    end,
-                    next,
-                    truncated,
-                } => {
-                    push(&mut block, &data[begin..end], truncated);
-                    data.advance(next);
-                }
-            }
-        }
+        take(&mut data, &mut framer, at_end, &mut block);
         if !append(spool, block).await || at_end {
             return;
         }
     }
+}
+
+/// Takes every whole message from the front of `data`.
+fn take(data: &mut BytesMut, framer: &mut Framer, at_end: bool, block: &mut Block) {
+    loop {
+        match framer.next(data, at_end) {
+            Frame::More => return,
+            Frame::Skip(next) => data.advance(next),
+            Frame::Message {
+                begin,
+                end,
+                next,
+                truncated,
+            } => {
+                push(block, &data[begin..end], truncated);
+                data.advance(next);
+            }
+        }
+    }
+}
+
+/// What a connection becomes on which `bytes` arrive in pieces of this length.
+pub(super) fn connection(bytes: &[u8], piece: usize) -> Block {
+    let (mut data, mut framer, mut block) = (BytesMut::new(), Framer::default(), Block::default());
+    for piece in bytes.chunks(piece.max(1)) {
+        data.extend_from_slice(piece);
+        take(&mut data, &mut framer, false, &mut block);
+    }
+    take(&mut data, &mut framer, true, &mut block);
+    block
 }
 
 /// Waits until the spool has taken the block; false when it never will.

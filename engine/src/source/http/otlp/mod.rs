@@ -85,18 +85,26 @@ async fn export(intake: &Intake, request: Request, signal: Signal) -> Response {
         ));
         return refuse(&refusal, true);
     };
-    let taken = intake.take(&parts.headers, body, move |bytes| {
-        let mut records = Records::default();
-        match is_json {
-            true => json::request(bytes, signal.record, &mut records)?,
-            false => wire::request(bytes, signal.record, &mut records)?,
-        }
-        Ok((records.block, records.rejected))
-    });
+    let taken = intake.take(&parts.headers, body, move |bytes| read(bytes, signal, is_json));
     match taken.await {
         Ok(rejected) => accept(&rejected, signal, is_json),
         Err(refusal) => refuse(&refusal, is_json),
     }
+}
+
+fn read(bytes: &[u8], signal: Signal, is_json: bool) -> Result<(Block, Rejected), Refusal> {
+    let mut records = Records::default();
+    match is_json {
+        true => json::request(bytes, signal.record, &mut records)?,
+        false => wire::request(bytes, signal.record, &mut records)?,
+    }
+    Ok((records.block, records.rejected))
+}
+
+/// What a request becomes; `None` when it is refused.
+pub(in crate::source) fn request(bytes: &[u8], traces: bool, is_json: bool) -> Option<Block> {
+    let signal = if traces { TRACES } else { LOGS };
+    read(bytes, signal, is_json).ok().map(|(block, _)| block)
 }
 
 fn is_json(headers: &HeaderMap) -> Option<bool> {
