@@ -6,6 +6,7 @@ mod files;
 mod intake;
 mod kafka;
 mod operating;
+mod redaction;
 mod restart;
 mod serving;
 mod support;

@@ -22,6 +22,17 @@ impl Id {
         Id(u128::from_be_bytes(first))
     }
 
+    /// The id of what has this content under this id: as good as the id itself where the content is the same, another where it differs.
+    /// Half of the id stays, so that [`Id::without_content`] tells that two are of one.
+    pub fn with_content(self, hash: i64) -> Id {
+        Id(self.0 ^ u128::from(hash.cast_unsigned()))
+    }
+
+    /// What [`Id::with_content`] leaves as it was.
+    pub fn without_content(self) -> Id {
+        Id(self.0 >> 64)
+    }
+
     /// Reads the 32 hexadecimal digits that `Display` writes.
     pub fn parse(text: &str) -> Option<Id> {
         (text.len() == 32)

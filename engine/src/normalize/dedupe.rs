@@ -63,7 +63,9 @@ impl Dedupe {
         }
     }
 
-    pub fn check(&mut self, id: Id, hash: i64, time: Micros) -> Seen {
+    /// An event with the log's own id, by its event id and the hash of its bytes.
+    pub fn check(&mut self, event: Id, hash: i64, time: Micros) -> Seen {
+        let id = event.without_content();
         match self.contents.entry(id) {
             Entry::Vacant(entry) => {
                 entry.insert(hash);
@@ -101,26 +103,30 @@ impl Dedupe {
 mod tests {
     use super::*;
 
+    fn id(number: u128) -> Id {
+        Id(number << 64)
+    }
+
     #[test]
     fn tells_repeats_from_conflicts() {
         let mut dedupe = Dedupe::new(100);
-        assert_eq!(dedupe.check(Id(1), 10, 0), Seen::New);
-        assert_eq!(dedupe.check(Id(1), 10, 0), Seen::Duplicate);
-        assert_eq!(dedupe.check(Id(1), 11, 0), Seen::Conflict);
-        assert_eq!(dedupe.check(Id(1), 11, 0), Seen::Duplicate);
-        assert_eq!(dedupe.check(Id(2), 10, 0), Seen::New);
+        assert_eq!(dedupe.check(id(1), 10, 0), Seen::New);
+        assert_eq!(dedupe.check(id(1), 10, 0), Seen::Duplicate);
+        assert_eq!(dedupe.check(id(1), 11, 0), Seen::Conflict);
+        assert_eq!(dedupe.check(id(1), 11, 0), Seen::Duplicate);
+        assert_eq!(dedupe.check(id(2), 10, 0), Seen::New);
     }
 
     #[test]
     fn forgets_the_oldest_hour_first() {
         let mut dedupe = Dedupe::new(3);
-        dedupe.check(Id(1), 1, 5 * HOUR);
-        dedupe.check(Id(2), 1, HOUR);
-        dedupe.check(Id(3), 1, 6 * HOUR);
-        dedupe.check(Id(4), 1, 7 * HOUR);
-        assert_eq!(dedupe.check(Id(1), 1, 5 * HOUR), Seen::Duplicate);
-        assert_eq!(dedupe.check(Id(3), 1, 6 * HOUR), Seen::Duplicate);
+        dedupe.check(id(1), 1, 5 * HOUR);
+        dedupe.check(id(2), 1, HOUR);
+        dedupe.check(id(3), 1, 6 * HOUR);
+        dedupe.check(id(4), 1, 7 * HOUR);
+        assert_eq!(dedupe.check(id(1), 1, 5 * HOUR), Seen::Duplicate);
+        assert_eq!(dedupe.check(id(3), 1, 6 * HOUR), Seen::Duplicate);
         assert_eq!(dedupe.contents.len(), 3);
-        assert_eq!(dedupe.check(Id(2), 1, HOUR), Seen::New);
+        assert_eq!(dedupe.check(id(2), 1, HOUR), Seen::New);
     }
 }

@@ -262,6 +262,8 @@ impl Decoder<'_> {
             Some(own) => Id::of(&[b"event", names[0], names[1], own.as_bytes()]),
             None => Id::of(&[b"event", names[0], names[1], b"position", self.position_text.as_bytes()]),
         };
+        // Other bytes are another event: under an id that its log gave twice, or in a file that took another's place.
+        let id = id.with_content(raw_hash);
         if captures.ambiguous {
             self.row.flags |= AMBIGUOUS;
         }
