@@ -353,11 +353,16 @@ impl TenantGraph {
         found
     }
 
+    /// Whether what the entity holds together never comes apart: an address may turn out to be shared by many.
+    pub fn is_lasting(&self, node: NodeIndex) -> bool {
+        let node = &self.graph[node];
+        node.links && &*node.entity.kind != "address"
+    }
+
     /// Whether going on from `from` to `node` brings nothing that `from` itself does not: every finding there names `from`, too, and
     /// no relation leads elsewhere. An identity that is used from ever new addresses has very many such neighbours.
     pub fn is_dead_end(&self, node: NodeIndex, from: NodeIndex) -> bool {
-        // What an address holds together may come apart, an identity does not.
-        if &*self.graph[from].entity.kind == "address" {
+        if !self.is_lasting(from) {
             return false;
         }
         let held = &self.graph[node];

@@ -139,10 +139,10 @@ impl Walk<'_, '_> {
         let after = between(detections, span.0.max(self.time), span.1)
             .filter(|other| **other > own)
             .find(fits);
-        // What names an entity in common is joined by that, through those in between.
+        // What names an identity in common is joined by that, through those in between; no relation says more.
         let in_common = |other: &&(Micros, Arc<str>)| {
             let named = self.graph.member(&other.1).map_or(&[][..], |member| &member.anchors);
-            let both = |anchor: &NodeIndex| self.own.contains(anchor) && self.graph.specific(*anchor, other.0);
+            let both = |anchor: &NodeIndex| self.own.contains(anchor) && self.graph.is_lasting(*anchor);
             !steps.is_empty() && named.iter().any(both)
         };
         for (_, to) in before.into_iter().chain(after).filter(|other| !in_common(other)) {

@@ -39,7 +39,8 @@ use tokio::sync::Semaphore;
 use crate::config::Secret;
 
 use super::{DATABASE, QueryError, read_only};
-use limits::{Limited, STUCK_AFTER, Watchdog};
+pub use limits::Watchdog;
+use limits::{Limited, STUCK_AFTER};
 
 /// Clients at a time: each may hold a query's memory and a view. One more is turned away at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -60,12 +61,13 @@ pub struct Credentials {
     pub password: Secret,
 }
 
-/// Serves `session` until the future is dropped. With credentials, clients prove the password by SCRAM-SHA-256. A statement that keeps a
-/// thread for too long ends the whole process: nothing else ends it.
+/// Serves `session` until the future is dropped. With credentials, clients prove the password by SCRAM-SHA-256. `watchdog` sees
+/// what cannot be ended alone.
 pub async fn serve(
     listener: TcpListener,
     session: SessionContext,
     credentials: Option<Credentials>,
+    watchdog: Watchdog,
 ) -> Result<(), QueryError> {
     setup_pg_catalog(&session, DATABASE, EmptyContextProvider).map_err(QueryError::Sql)?;
     let hooks: Vec<Arc<dyn QueryHook>> = vec![
@@ -75,9 +77,7 @@ pub async fn serve(
         Arc::new(TransactionStatementHook),
     ];
     let connections = Arc::new(ConnectionManager::new());
-    let watchdog = Watchdog::default();
     tokio::spawn(watchdog.clone().beat());
-    end_when_stuck(watchdog.clone());
     let handlers = Arc::new(Handlers {
         service: Arc::new(Limited {
             service: Arc::new(DfSessionService::new_with_hooks(Arc::new(session), hooks)),
@@ -118,8 +118,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// On a thread of its own, for all others may be kept.
-fn end_when_stuck(watchdog: Watchdog) {
+/// Ends the whole process when a statement does not end otherwise. On a thread of its own, for all others may be kept.
+pub fn end_when_stuck(watchdog: Watchdog) {
     std::thread::spawn(move || {
         let reason = watchdog.wait(STUCK_AFTER, processor_time);
         tracing::error!(

@@ -295,7 +295,7 @@ async fn serve(
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
-        let _ = postgres::serve(listener, session, credentials).await;
+        let _ = postgres::serve(listener, session, credentials, postgres::Watchdog::default()).await;
     });
     (dir, store, port, server)
 }

@@ -51,7 +51,9 @@ pub async fn serve_sql() -> Result<(), PipelineError> {
         .map_err(failed)?;
     let views = first.await.map_err(|_| failed(io::ErrorKind::UnexpectedEof.into()))?;
     let session = query::session(views, Some(search), Some(&sql_spill(&start.dir))).await?;
-    Ok(postgres::serve(listener, session, credentials).await?)
+    let watchdog = postgres::Watchdog::default();
+    postgres::end_when_stuck(watchdog.clone());
+    Ok(postgres::serve(listener, session, credentials, watchdog).await?)
 }
 
 /// Takes view after view until the engine is gone; the first one is handed to `sender`.

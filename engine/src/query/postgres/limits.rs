@@ -130,7 +130,7 @@ fn timed_out() -> PgWireError {
 /// Sees statements that cannot be ended alone: one that keeps a thread, whether planning or running, and work that goes on for
 /// none.
 #[derive(Clone, Default)]
-pub(super) struct Watchdog(Arc<Watched>);
+pub struct Watchdog(Arc<Watched>);
 
 #[derive(Default)]
 struct Watched {
@@ -144,7 +144,7 @@ struct Watched {
 
 impl Watchdog {
     /// `client`, watched under a number of its own.
-    pub fn watch<F: Future>(&self, number: u64, client: F) -> Turns<F> {
+    pub(super) fn watch<F: Future>(&self, number: u64, client: F) -> Turns<F> {
         Turns {
             watchdog: self.clone(),
             number,
@@ -159,7 +159,7 @@ impl Watchdog {
     }
 
     /// For a task of its own.
-    pub async fn beat(self) {
+    pub(super) async fn beat(self) {
         loop {
             self.0.pulse.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(WATCH_BEAT).await;
@@ -168,7 +168,7 @@ impl Watchdog {
 
     /// Returns, for a thread of its own, when something went on for longer than `limit` that cannot be ended alone: what. `worked` is the
     /// processor time that the process has taken so far.
-    pub fn wait(&self, limit: Duration, worked: impl Fn() -> Duration) -> &'static str {
+    pub(super) fn wait(&self, limit: Duration, worked: impl Fn() -> Duration) -> &'static str {
         let mut pulse = (0, Instant::now());
         let mut idle = (Instant::now(), worked());
         loop {
