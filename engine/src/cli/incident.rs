@@ -9,9 +9,10 @@ use datafusion::prelude::SessionContext;
 use serde_json::{Map, Value};
 
 use super::DataDirectory;
+use crate::model::text::{harmless_json, harmless_line};
 use crate::model::{Incident, shorten_hashes, time::to_rfc3339};
 use crate::pipeline;
-use crate::query::{self, Format, harmless};
+use crate::query::{self, Format};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -60,7 +61,7 @@ pub async fn incident(command: Command) -> anyhow::Result<()> {
                 ShowFormat::Text => super::out(&story(&incident))?,
                 ShowFormat::Json => {
                     let whole = whole(&session, &incident.incident_id).await?;
-                    super::out(&format!("{}\n", serde_json::to_string_pretty(&whole)?))?;
+                    super::out(&format!("{}\n", harmless_json(&serde_json::to_string_pretty(&whole)?)))?;
                 }
                 ShowFormat::Dot => super::out(&dot(&incident))?,
             }
@@ -85,7 +86,7 @@ async fn list(data: &Path, format: ListFormat) -> anyhow::Result<()> {
             for incident in objects(&session, &format!("SELECT * FROM incidents {WORST_FIRST}")).await? {
                 let _ = writeln!(lines, "{}", Value::Object(incident));
             }
-            super::out(&lines)
+            super::out(&harmless_json(&lines))
         }
     }
 }
@@ -141,20 +142,20 @@ pub async fn find(session: &SessionContext, prefix: &str) -> anyhow::Result<Inci
     }
 }
 
-/// The incident as a story, for a terminal: what came from logs cannot steer it. Hashes are shortened; `--format json` has them whole.
+/// The incident as a story, for a terminal: what came from logs can neither steer it nor look like lines of it. Hashes are shortened; `--format json` has them whole.
 pub fn story(incident: &Incident) -> String {
     let mut text = String::new();
     let w = &mut text;
-    let _ = writeln!(w, "{}", incident.title);
+    let _ = writeln!(w, "{}", harmless_line(&incident.title));
     let _ = writeln!(
         w,
         "  incident    {}  revision {}  {}",
-        incident.incident_id,
+        harmless_line(&incident.incident_id),
         incident.revision,
         incident.status.text()
     );
     if let Some(into) = &incident.merged_into {
-        let _ = writeln!(w, "  merged into {into}");
+        let _ = writeln!(w, "  merged into {}", harmless_line(into));
     }
     let _ = writeln!(
         w,
@@ -162,19 +163,19 @@ pub fn story(incident: &Incident) -> String {
         incident.severity, incident.score
     );
     for part in &incident.score_parts {
-        let _ = writeln!(w, "              {:+4.0}  {}", part.points, part.why);
+        let _ = writeln!(w, "              {:+4.0}  {}", part.points, harmless_line(&part.why));
     }
     let _ = writeln!(w, "  from        {}", to_rfc3339(incident.first_time));
     let _ = writeln!(w, "  to          {}", to_rfc3339(incident.last_time));
-    let _ = writeln!(w, "  techniques  {}", incident.techniques.join(", "));
-    let _ = writeln!(w, "  layers      {}", incident.layers.join(", "));
+    let _ = writeln!(w, "  techniques  {}", harmless_line(&incident.techniques.join(", ")));
+    let _ = writeln!(w, "  layers      {}", harmless_line(&incident.layers.join(", ")));
     let _ = writeln!(w, "  detections  {}", incident.detection_ids.len());
     let _ = writeln!(w, "  path");
     for step in &incident.path {
         let technique = step
             .technique
             .as_deref()
-            .map(|id| format!("  [{id}]"))
+            .map(|id| format!("  [{}]", harmless_line(id)))
             .unwrap_or_default();
         let arrow = match (step.from_entity.as_str(), step.to_entity.as_str()) {
             ("", "") => String::new(),
@@ -187,22 +188,17 @@ pub fn story(incident: &Incident) -> String {
             "  {:>3}. {}  {}{technique}",
             step.step,
             to_rfc3339(step.time),
-            step.action
+            harmless_line(&step.action)
         );
-        let _ = writeln!(w, "       {}", shorten_hashes(&arrow));
-        let _ = writeln!(w, "       {}", shorten_hashes(&step.why));
+        let _ = writeln!(w, "       {}", harmless_line(&shorten_hashes(&arrow)));
+        let _ = writeln!(w, "       {}", harmless_line(&shorten_hashes(&step.why)));
     }
-    harmless(&text)
+    text
 }
 
 /// The path as a Graphviz digraph: entities as nodes, steps as edges.
 fn dot(incident: &Incident) -> String {
-    let quote = |text: &str| {
-        format!(
-            "\"{}\"",
-            text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
-        )
-    };
+    let quote = |text: &str| format!("\"{}\"", harmless_line(text).replace('\\', "\\\\").replace('"', "\\\""));
     let mut text = format!(
         "digraph {} {{\n  rankdir=LR;\n  label={};\n",
         quote(&incident.incident_id),
@@ -238,4 +234,50 @@ fn dot(incident: &Incident) -> String {
     }
     text.push_str("}\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{IncidentStatus, PathStep, Severity};
+
+    #[test]
+    fn what_came_from_logs_forges_no_lines_and_steers_nobody() {
+        let hostile = "x\n  incident    forged\r\u{1b}[2J\u{7}\u{9b}\u{202e}\"\\";
+        let incident = |text: &str| Incident {
+            incident_id: "0123".into(),
+            tenant: "default".into(),
+            revision: 1,
+            status: IncidentStatus::Open,
+            severity: Severity::High,
+            score: 1.0,
+            score_parts: Vec::new(),
+            title: text.into(),
+            first_time: 0,
+            last_time: 0,
+            techniques: vec![text.into()],
+            entities: Vec::new(),
+            layers: vec![text.into()],
+            detection_ids: Vec::new(),
+            merged_into: None,
+            path: vec![PathStep {
+                step: 1,
+                time: 0,
+                from_entity: text.into(),
+                to_entity: text.into(),
+                action: text.into(),
+                technique: Some(text.into()),
+                detection_id: None,
+                why: text.into(),
+            }],
+            findings: Vec::new(),
+        };
+        for shown in [story, dot] {
+            let text = shown(&incident(hostile));
+            assert_eq!(text.lines().count(), shown(&incident("x")).lines().count(), "{text}");
+            let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(steers), "{text:?}");
+        }
+        assert!(dot(&incident(hostile)).contains(r#"\\u{1b}[2J"#));
+    }
 }

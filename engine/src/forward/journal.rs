@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::record::{Cursors, JournalReader, RECORD_BYTES_MAX, Record, frame, scan, segment_path, segments};
+use super::record::{
+    Cursors, JournalReader, RECORD_BYTES_MAX, Record, frame, holds_record, scan, segment_path, segments,
+};
 use super::{ForwardError, Result, io_error, sync_dir};
 use crate::model::{Id, Incident, IncidentStatus, Severity};
 
@@ -77,7 +79,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, creating it when it is not there. An interrupted write at its end is cut off.
+    /// Opens the journal in `dir`, creating it when it is not there. An interrupted write at its end is cut off; damage
+    /// with whole records behind it is refused.
     pub fn open(dir: &Path) -> Result<Journal> {
         Journal::open_sized(dir, SEGMENT_BYTES)
     }
@@ -109,7 +112,8 @@ impl Journal {
                 let content = key(&record.content_id);
                 known.insert(key(&record.incident_id), Newest::of(&record.payload, content));
             })?;
-            if torn && index + 1 < firsts.len() {
+            // An interrupted write leaves nothing whole behind it.
+            if torn && (index + 1 < firsts.len() || holds_record(&path, bytes)?) {
                 return Err(ForwardError::Damaged { path, offset: bytes });
             }
             whole = bytes;

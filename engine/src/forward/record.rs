@@ -5,7 +5,7 @@
 //! over the journal's whole life.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +23,8 @@ const SEGMENT_SUFFIX: &str = ".journal";
 
 /// Version of the body's form. It changes when what an older version wrote can no longer be read as it is.
 const FORMAT: u32 = 1;
+/// How every body begins.
+const BODY_BEGIN: &[u8] = b"{\"format\":";
 
 /// One journaled revision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -244,6 +246,22 @@ fn skip_record(file: &mut BufReader<File>) -> io::Result<()> {
     let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     file.seek_relative(i64::from(length))?;
     Ok(())
+}
+
+/// Whether a whole record stands anywhere from `offset` on. Every body begins with its format, which no text within one can look like.
+pub(super) fn holds_record(path: &Path, offset: u64) -> Result<bool> {
+    let mut file = File::open(path).map_err(io_error("open", path))?;
+    file.seek(SeekFrom::Start(offset)).map_err(io_error("read", path))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    let begins = |at: &usize| bytes[at + RECORD_HEAD_BYTES..].starts_with(BODY_BEGIN);
+    let last = bytes.len().saturating_sub(RECORD_HEAD_BYTES);
+    for at in (0..last).filter(begins) {
+        if let Found::Record(_) | Found::Foreign(_) = read_record(&mut &bytes[at..]).map_err(io_error("read", path))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Bytes of the whole records at the start of the segment at `path`, and whether anything follows them. A whole record that cannot

@@ -1,18 +1,49 @@
 //! Text from outside, made fit to be shown.
 
+use std::fmt::Write as _;
+
 /// Whoever writes a log record must not steer the terminal of whoever reads it: control characters and changes of the writing
-/// direction are shown as their numbers.
+/// direction are shown as their numbers. Lines stay lines.
 pub fn harmless(text: &str) -> String {
+    shown(text, |c| c != '\n' && steers(c))
+}
+
+/// Harmless, and on one line: for what stands within a line that others trust.
+pub fn harmless_line(text: &str) -> String {
+    shown(text, steers)
+}
+
+/// JSON text that means the same and is harmless as it stands. Line breaks are those between its fields; within them they are escaped
+/// in all JSON.
+pub fn harmless_json(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && steers(c) {
+            // None of them is beyond four digits.
+            let _ = write!(harmless, "\\u{:04x}", u32::from(c));
+        } else {
+            harmless.push(c);
+        }
+    }
+    harmless
+}
+
+fn shown(text: &str, is_hidden: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let steers = (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if steers {
+        if is_hidden(c) {
             shown.extend(c.escape_unicode());
         } else {
             shown.push(c);
         }
     }
     shown
+}
+
+/// Whether it changes how what stands around it is shown: control characters, separators of lines, and marks of direction.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Harmless, on one line, and of at most about `bytes`: for what somebody else says in a log line, a health report or an error.
@@ -83,6 +114,11 @@ mod tests {
     #[test]
     fn what_steers_a_terminal_is_shown_as_its_number() {
         assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\nd"), "a\\u{1b}[2Jb\\u{202e}c\nd");
+        assert_eq!(harmless_line("a\r\nb\u{2028}é"), "a\\u{d}\\u{a}b\\u{2028}é");
+        let value = serde_json::json!({ "é": "a\u{9b}31m\u{7f}\u{200f}\u{202e}\n\u{1b}" });
+        let text = harmless_json(&serde_json::to_string_pretty(&value).expect("JSON"));
+        assert_eq!(text, "{\n  \"é\": \"a\\u009b31m\\u007f\\u200f\\u202e\\n\\u001b\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).ok(), Some(value));
     }
 
     #[test]

@@ -104,6 +104,10 @@ impl Sealer {
     }
 }
 
+pub fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
 /// The text of `bytes`, which are sealed or, written when nothing was redacted, are it themselves.
 pub fn open(sealer: Option<&Sealer>, name: &str, bytes: &[u8]) -> Result<Vec<u8>, SealError> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else {

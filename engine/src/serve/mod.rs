@@ -1,7 +1,7 @@
 //! The HTTP side: `GET /healthz` (200 or 503, JSON) and `GET /metrics` (OpenMetrics text).
 //!
 //! Neither shows telemetry, so neither asks who is there; the address is loopback unless configured otherwise. At most
-//! [`CONNECTIONS_MAX`] connections are served at once, and one that stays silent is closed.
+//! [`CONNECTIONS_MAX`] connections are served at once, and one that stays silent or dawdles over a request is closed.
 
 mod health;
 mod metrics;
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::listener::BoundedListener;
+use crate::listener::{BoundedListener, HEAD_MAX, Patience};
 
 pub use health::{Health, Part, STALE_AFTER, State};
 pub use metrics::{LABELS_MAX, Metrics, PluginFigures, PluginMetrics, SinkFigures, SourceMetrics};
@@ -98,7 +98,11 @@ pub async fn serve(
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
+    let patience = Patience {
+        silence: SILENCE_MAX,
+        head: HEAD_MAX,
+    };
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, patience);
     let mut also_stop = stop.clone();
     let task = tokio::spawn(async move {
         let graceful = async move { drop(stop.wait_for(|stop| *stop).await) };

@@ -7,6 +7,9 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::model::InputId;
 
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 async fn started() -> (Arc<ServeState>, Server, watch::Sender<bool>) {
     let (stop, stopped) = watch::channel(false);
     let state = ServeState::new();
@@ -186,7 +189,8 @@ async fn connections_are_bounded_and_silent_ones_closed() {
     let address = listener.local_addr().unwrap();
     let state = ServeState::new();
     state.report(Health::default());
-    tokio::spawn(async move { axum::serve(BoundedListener::new(listener, 1, silence), router(state)).await });
+    let patience = Patience { silence, head: silence };
+    tokio::spawn(async move { axum::serve(BoundedListener::new(listener, 1, patience), router(state)).await });
     let mut silent = TcpStream::connect(address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
     let started = Instant::now();
@@ -196,4 +200,50 @@ async fn connections_are_bounded_and_silent_ones_closed() {
         "the one place was taken until the silent client was cut off"
     );
     assert_eq!(silent.read(&mut [0; 8]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn a_request_that_drips_gives_its_place_back_and_an_idle_scraper_keeps_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = ServeState::new();
+    state.report(Health::default());
+    let head = Duration::from_millis(300);
+    let patience = Patience {
+        silence: Duration::from_secs(60),
+        head,
+    };
+    tokio::spawn(async move { axum::serve(BoundedListener::new(listener, 1, patience), router(state)).await });
+    let drip = async |mut stream: TcpStream| {
+        // A byte at a time and never silent for long, until the connection is closed.
+        let mut cut_off = [0; 64];
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nx: ").await;
+        loop {
+            let _ = stream.write_all(b"y").await;
+            if let Ok(end) = tokio::time::timeout(head / 10, stream.read(&mut cut_off)).await {
+                return end.unwrap_or(0);
+            }
+        }
+    };
+    let dripping = drip(TcpStream::connect(address).await.unwrap());
+    assert_eq!(tokio::time::timeout(PATIENCE, dripping).await.expect("cut off"), 0);
+    // Asks, pauses for longer than a head may take, and asks again on the same connection; then drips there.
+    let mut scraper = TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        scraper
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            assert_ne!(
+                scraper.read_buf(&mut answer).await.unwrap(),
+                0,
+                "the connection is kept"
+            );
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        tokio::time::sleep(2 * head).await;
+    }
+    assert_eq!(tokio::time::timeout(PATIENCE, drip(scraper)).await.expect("cut off"), 0);
 }

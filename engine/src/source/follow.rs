@@ -21,8 +21,11 @@ use crate::model::{InputId, InputOffset, Offsets, Payload, RawBatch};
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// A file that was read to its end and did not grow for this long leaves the watermark.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a rename the writer may still hold the old file for a moment: it counts as complete when it has been silent this long.
-const ROTATION_GRACE: Duration = Duration::from_millis(500);
+/// After a rename the writer may still hold the old file: it counts as complete when it has been without a name and silent this long.
+/// A log rotation tells the writer to let go only when it has been through all its files.
+pub(super) const ROTATION_GRACE: Duration = Duration::from_secs(60);
+/// A file without a name that was read to its end and did not grow for this long leaves the watermark: most are never written again.
+const PARTED_IDLE: Duration = Duration::from_millis(500);
 /// Longer than a disk or a share is unmounted for a repair. What comes back later is read from its beginning.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
@@ -33,6 +36,9 @@ pub(super) struct Followed {
     /// Offsets that no file has, of the last run and of files that went away, and since when: a file may come back.
     resume: BTreeMap<InputId, (InputOffset, Instant)>,
     tails: Vec<Tail>,
+    /// Files that no path names any more, at most `OPEN_FILES_MAX`.
+    parted: Vec<Parted>,
+    grace: Duration,
     /// What was complained about already.
     told: HashSet<PathBuf>,
 }
@@ -49,6 +55,18 @@ struct Tail {
     is_lost: bool,
     at_end: bool,
     last_growth: Instant,
+    is_idle: bool,
+}
+
+/// A file that was read to its end and that no path of the pattern names any more. What its writer still appends is read.
+struct Parted {
+    input: InputId,
+    name: Arc<str>,
+    reader: FileReader,
+    /// Length when last read.
+    length: Option<u64>,
+    /// When it lost its name, or last grew.
+    since: Instant,
     is_idle: bool,
 }
 
@@ -107,7 +125,14 @@ impl Tail {
 }
 
 impl Followed {
-    pub(super) fn new(source: &Arc<str>, pattern: &str, resume: &Offsets, framing: &Framing) -> Followed {
+    /// `grace` is how long a file that was renamed out of the pattern or deleted is listened to: [`ROTATION_GRACE`].
+    pub(super) fn new(
+        source: &Arc<str>,
+        pattern: &str,
+        resume: &Offsets,
+        framing: &Framing,
+        grace: Duration,
+    ) -> Followed {
         Followed {
             framing: framing.clone(),
             source: Arc::clone(source),
@@ -117,6 +142,8 @@ impl Followed {
                 .map(|(input, offset)| (input, (offset, Instant::now())))
                 .collect(),
             tails: Vec::new(),
+            parted: Vec::new(),
+            grace,
             told: HashSet::new(),
         }
     }
@@ -138,7 +165,8 @@ impl Followed {
             for index in 0..self.tails.len() {
                 is_busy |= self.read(index, outlet)?;
             }
-            self.end_lost(outlet)?;
+            self.part_lost(outlet)?;
+            self.read_parted(outlet)?;
             for input in self.forget(Instant::now()) {
                 outlet.send(SourceEvent::Forgotten(input))?;
             }
@@ -156,15 +184,20 @@ impl Followed {
             .map(|found| found.files)
             .unwrap_or_default();
         let mut moved: Vec<(PathBuf, FileReader)> = Vec::new();
+        let mut left = Vec::new();
         for path in &paths {
             let known = self.tails.iter().position(|tail| tail.path == *path);
             if known.is_some_and(|index| !self.tails[index].is_lost) {
                 continue;
             }
-            let gone_on = |tail: &&mut Tail| tail.is_lost && tail.path != *path && continues(&tail.reader.print, path);
+            let gone_on = |tail: &&mut Tail| tail.is_lost && tail.path != *path && tail.reader.is_of(path);
             if let Some(donor) = self.tails.iter_mut().find(gone_on) {
                 let fresh = donor.reader.anew(donor.path.clone());
                 moved.push((path.clone(), std::mem::replace(&mut donor.reader, fresh)));
+            } else if let Some(back) = self.parted.iter().position(|parted| parted.reader.is_of(path)) {
+                let back = self.parted.remove(back);
+                left.push((back.input, back.reader.anew(PathBuf::new()).offset()));
+                moved.push((path.clone(), back.reader));
             } else if known.is_none() && !self.was_just_renamed(path) {
                 let resume = self.resume_of(path);
                 let reader = FileReader::new(path.clone(), resume.as_ref(), &self.framing);
@@ -174,7 +207,8 @@ impl Followed {
         for (path, reader) in moved {
             let index = match self.tails.iter().position(|tail| tail.path == path) {
                 Some(index) => {
-                    self.finish(index, outlet)?;
+                    self.read_out(index, outlet)?;
+                    self.part(index);
                     self.tails[index].renew(reader);
                     index
                 }
@@ -190,6 +224,9 @@ impl Followed {
                 // Nothing may follow in this file for long: its offset must be known under this name all the same.
                 self.send(index, Vec::new(), outlet)?;
             }
+        }
+        for (input, offset) in left {
+            self.end_unnamed(input, offset, outlet)?;
         }
         Ok(())
     }
@@ -290,33 +327,126 @@ impl Followed {
         }))
     }
 
-    /// A file that has no name any more and has been silent for a while is complete; its path starts anew or ends.
-    fn end_lost(&mut self, outlet: &Outlet) -> Result<(), Stopped> {
+    /// Sets the files aside that have no name any more and were read to their ends; their paths start anew, or go.
+    fn part_lost(&mut self, outlet: &Outlet) -> Result<(), Stopped> {
         let mut index = 0;
         while index < self.tails.len() {
             let tail = &self.tails[index];
-            let is_over = !tail.reader.is_open() || tail.last_growth.elapsed() >= ROTATION_GRACE;
-            if !tail.is_lost || !is_over {
+            let is_read = tail.at_end || !tail.reader.is_open();
+            if !tail.is_lost || !is_read {
                 index += 1;
                 continue;
             }
-            self.finish(index, outlet)?;
+            let was_open = self.part(index);
             let tail = &mut self.tails[index];
             if tail.path.is_file() {
                 tail.renew(tail.reader.anew(tail.path.clone()));
                 index += 1;
             } else {
-                outlet.send(SourceEvent::Ended(tail.input.clone()))?;
                 let gone = self.tails.swap_remove(index);
                 self.told.remove(&gone.path);
-                self.resume.insert(gone.input, (gone.reader.offset(), Instant::now()));
+                if !was_open {
+                    self.end_unnamed(gone.input, gone.reader.offset(), outlet)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads what is left of an open file, its last line included.
-    fn finish(&mut self, index: usize, outlet: &Outlet) -> Result<(), Stopped> {
+    /// Goes on listening to the file that a path named so far; false where it is not open, and nothing can come of it.
+    fn part(&mut self, index: usize) -> bool {
+        let tail = &mut self.tails[index];
+        if !tail.reader.is_open() {
+            return false;
+        }
+        let fresh = tail.reader.anew(tail.path.clone());
+        let reader = std::mem::replace(&mut tail.reader, fresh);
+        self.parted.push(Parted {
+            input: tail.input.clone(),
+            name: Arc::clone(&tail.name),
+            length: reader.length(),
+            reader,
+            since: Instant::now(),
+            is_idle: tail.is_idle,
+        });
+        true
+    }
+
+    /// Hands on what was appended to files that have no name any more. One that is silent for long is complete, and so is the one
+    /// that is silent longest where there are too many.
+    fn read_parted(&mut self, outlet: &Outlet) -> Result<(), Stopped> {
+        let mut surplus = self.parted.len().saturating_sub(OPEN_FILES_MAX);
+        self.parted.sort_by_key(|parted| parted.since);
+        let mut index = 0;
+        while index < self.parted.len() {
+            let parted = &mut self.parted[index];
+            let is_over = surplus > 0 || parted.since.elapsed() >= self.grace;
+            let length = parted.reader.length();
+            if parted.length != length || is_over {
+                parted.length = length;
+                self.read_one_parted(index, is_over, outlet)?;
+            }
+            if is_over {
+                surplus = surplus.saturating_sub(1);
+                let gone = self.parted.remove(index);
+                self.end_unnamed(gone.input, gone.reader.offset(), outlet)?;
+                continue;
+            }
+            let parted = &mut self.parted[index];
+            let has_heir = self.tails.iter().any(|tail| tail.input == parted.input);
+            if !has_heir && !parted.is_idle && parted.since.elapsed() >= PARTED_IDLE {
+                parted.is_idle = true;
+                outlet.send(SourceEvent::Idle(parted.input.clone()))?;
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// `finish`: the last line too, if it has no end.
+    fn read_one_parted(&mut self, index: usize, finish: bool, outlet: &Outlet) -> Result<(), Stopped> {
+        loop {
+            if outlet.stopping() {
+                return Err(Stopped);
+            }
+            let parted = &mut self.parted[index];
+            let chunk = parted.reader.read(&parted.name, finish);
+            if !parted.reader.confirm() {
+                // Truncated and written anew, which is nobody's log any more.
+                parted.reader.close();
+                return Ok(());
+            }
+            if !chunk.payloads.is_empty() {
+                parted.since = Instant::now();
+                parted.is_idle = false;
+                // Once another file has the name, a start goes on there.
+                let heir = self.tails.iter().find(|tail| tail.input == parted.input);
+                let next = heir.map_or(&parted.reader, |tail| &tail.reader).offset();
+                outlet.send(SourceEvent::Batch(RawBatch {
+                    source: Arc::clone(&self.source),
+                    input: parted.input.clone(),
+                    payloads: chunk.payloads,
+                    next,
+                }))?;
+            }
+            if chunk.at_end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The input is no more, unless another file has its name; it may come back for a while.
+    fn end_unnamed(&mut self, input: InputId, offset: InputOffset, outlet: &Outlet) -> Result<(), Stopped> {
+        let is_named = self.tails.iter().any(|tail| tail.input == input);
+        if !is_named && !self.parted.iter().any(|parted| parted.input == input) {
+            outlet.send(SourceEvent::Ended(input.clone()))?;
+            self.resume.insert(input, (offset, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Reads what is there of an open file by now.
+    fn read_out(&mut self, index: usize, outlet: &Outlet) -> Result<(), Stopped> {
         loop {
             let tail = &mut self.tails[index];
             if !tail.reader.is_open() {
@@ -325,7 +455,7 @@ impl Followed {
             if outlet.stopping() {
                 return Err(Stopped);
             }
-            let chunk = tail.reader.read(&tail.name, true);
+            let chunk = tail.reader.read(&tail.name, false);
             if !chunk.payloads.is_empty() {
                 self.send(index, chunk.payloads, outlet)?;
             }
@@ -388,7 +518,7 @@ mod tests {
         let offset = FileReader::new(PathBuf::new(), None, &Framing::default()).offset();
         let ids = ["gone", "back"].map(|path| InputId::file(&source, path));
         let resume = ids.iter().map(|id| (id.clone(), offset.clone())).collect();
-        let mut followed = Followed::new(&source, "*", &resume, &Framing::default());
+        let mut followed = Followed::new(&source, "*", &resume, &Framing::default(), ROTATION_GRACE);
         let reader = FileReader::new("back".into(), None, &Framing::default());
         followed.tails.push(Tail::new(&source, "back".into(), reader));
         let now = Instant::now();

@@ -43,6 +43,11 @@ pub use shape::Framing;
 
 /// How often a listening source looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the end of a run waits for the sources' threads: longer than listeners and consumer groups take to close. What is durable
+/// is so by then, and a thread that hangs in the operating system must not keep the process.
+const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it looks whether they have ended.
+const JOIN_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a source tells the pipeline.
 #[derive(Debug)]
@@ -219,7 +224,7 @@ pub fn start(
             }
             SourceKind::File { glob, follow: true } => {
                 files::expand(&name, glob)?;
-                let followed = follow::Followed::new(&name, glob, resume, &framing(setting));
+                let followed = follow::Followed::new(&name, glob, resume, &framing(setting), follow::ROTATION_GRACE);
                 let outlet = outlet.clone();
                 sources.spawn(&setting.name, move || followed.run(&outlet))?;
             }
@@ -282,22 +287,42 @@ impl Sources {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Stops, waits until every reader has ended, and leaves the consumer groups, the last commits included. To be called after the
-    /// last [`Sources::committed`].
-    pub async fn join(mut self) {
+    /// Stops, waits until every reader has ended, but not for ever, and leaves the consumer groups, the last commits included. To be
+    /// called after the last [`Sources::committed`].
+    pub async fn join(self) {
+        self.join_within(JOIN_PATIENCE).await;
+    }
+
+    async fn join_within(mut self, patience: Duration) {
         self.stop();
-        let threads = std::mem::take(&mut self.threads);
-        let kafka = std::mem::take(&mut self.kafka);
-        let closing = tokio::task::spawn_blocking(move || {
-            for thread in threads {
+        let began = tokio::time::Instant::now();
+        let mut threads = std::mem::take(&mut self.threads);
+        loop {
+            let (ended, running): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
+            for thread in ended {
                 if thread.join().is_err() {
                     tracing::error!("a source's thread ended in a panic");
                 }
             }
-            drop(kafka);
-        });
-        if closing.await.is_err() {
-            tracing::error!("closing the sources ended in a panic");
+            threads = running;
+            if threads.is_empty() || began.elapsed() >= patience {
+                break;
+            }
+            tokio::time::sleep(JOIN_INTERVAL).await;
+        }
+        for thread in &threads {
+            let name = thread.thread().name().unwrap_or("a source");
+            tracing::error!("{name} did not stop within {} s and is left behind", patience.as_secs());
+        }
+        let kafka = std::mem::take(&mut self.kafka);
+        let closing = tokio::task::spawn_blocking(move || drop(kafka));
+        match tokio::time::timeout(patience, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("closing the sources ended in a panic"),
+            Err(_) => tracing::error!(
+                "leaving the consumer groups did not end within {} s",
+                patience.as_secs()
+            ),
         }
     }
 

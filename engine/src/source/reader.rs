@@ -1,8 +1,8 @@
 //! One file, read forward: decompression, records, and the offset by which reading goes on after a restart.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Fingerprint {
 
     /// Whether the file at `path` begins with the bytes this was taken from. An empty beginning says nothing, and matches.
     pub(super) fn matches(&self, path: &Path) -> io::Result<bool> {
-        self.matches_file(&File::open(path)?)
+        self.matches_file(&open_regular(path)?)
     }
 
     fn matches_file(&self, file: &File) -> io::Result<bool> {
@@ -154,7 +154,7 @@ impl FileReader {
         if self.stream.is_some() {
             return Ok(());
         }
-        let handle = File::open(&self.path)?;
+        let handle = open_regular(&self.path)?;
         if !self.print.matches_file(&handle)? {
             self.restart();
         }
@@ -205,6 +205,20 @@ impl FileReader {
     pub(super) fn identity(&self) -> Option<(u64, u64)> {
         let found = self.stream.as_ref()?.handle.metadata().ok()?;
         Some((found.dev(), found.ino()))
+    }
+
+    /// How long the opened file is now.
+    pub(super) fn length(&self) -> Option<u64> {
+        Some(self.stream.as_ref()?.handle.metadata().ok()?.len())
+    }
+
+    /// Whether `path` names the file that was read, renamed or copied. A beginning that others may share does not tell: then it must be
+    /// the very file that is open.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        let is_open_one = |open| std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == open);
+        self.print.head_bytes > 0
+            && self.print.matches(path).unwrap_or(false)
+            && (self.print.is_telling() || self.identity().is_none_or(is_open_one))
     }
 
     /// Whether growth of the file needs it to be opened again: a compressed stream does not go on by itself, and a file that had no
@@ -344,6 +358,21 @@ impl Stream {
             "cannot be read on"
         };
         self.broken = Some(format!("{kind}: {error}"));
+    }
+}
+
+/// Opens what can be read to its end. To open a named pipe would wait for somebody who writes to it.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file, but a directory, a pipe, a socket or a device",
+        )),
     }
 }
 

@@ -30,6 +30,13 @@ pub enum StoreError {
     )]
     Damaged { path: PathBuf, reason: String },
 
+    #[error(
+        "{path} is missing, though table `{}` holds epoch {epoch}: it says where every input goes on; nothing was changed, trying again \
+         does not help: restore the file, or the whole data directory, from a backup, or start from an empty data directory",
+        .table.name()
+    )]
+    ManifestMissing { path: PathBuf, table: Table, epoch: u64 },
+
     #[error("epoch {epoch} is already in {dir}: only one engine may write there, restart to go on from what it holds")]
     EpochExists { epoch: u64, dir: PathBuf },
 

@@ -63,7 +63,7 @@ impl Manifest {
         }
     }
 
-    fn path(dir: &Path, epoch: u64) -> PathBuf {
+    pub fn path(dir: &Path, epoch: u64) -> PathBuf {
         dir.join("epochs").join(format!("{epoch:020}.json"))
     }
 

@@ -116,6 +116,7 @@ impl Store {
         let manifests = Manifest::load_all(dir)?;
         roll_forward(dir, &manifests, &mut deltas).await?;
         let newest = manifests.into_iter().next_back().unwrap_or_else(Manifest::zero);
+        refuse_lost_manifest(dir, newest.epoch, &deltas).await?;
         remove_unborn_files(dir, newest.epoch)?;
         Manifest::collect_garbage(dir)?;
         let recovered = Recovered {
@@ -247,6 +248,22 @@ async fn roll_forward(
                 );
                 delta::apply(dir, *table, delta, manifest.epoch, adds.clone()).await?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// A log never has an epoch before its manifest appears. Where one has, the manifest was lost, and with it where every input goes on:
+/// what looks as if it had come to nothing is data.
+async fn refuse_lost_manifest(dir: &Path, newest: u64, deltas: &BTreeMap<Table, DeltaTable>) -> Result<(), StoreError> {
+    for (table, delta) in deltas {
+        let applied = delta::applied_epoch(*table, delta).await?;
+        if applied > newest {
+            return Err(StoreError::ManifestMissing {
+                path: Manifest::path(dir, applied),
+                table: *table,
+                epoch: applied,
+            });
         }
     }
     Ok(())

@@ -294,6 +294,37 @@ async fn files_without_a_manifest_are_garbage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_manifest_costs_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(dir.path()).await.unwrap();
+    for (number, id) in [(1, "a"), (2, "b"), (3, "c")] {
+        store
+            .commit(epoch(number, [(Table::Events, events(&[id]))]))
+            .await
+            .unwrap();
+    }
+    drop(store);
+    let newest = Manifest::path(dir.path(), 3);
+    let held = std::fs::read(&newest).unwrap();
+    let files = parquet_files(dir.path());
+    // The newest, then all of them.
+    for lost in [&[3][..], &[1, 2]] {
+        for epoch in lost {
+            std::fs::remove_file(Manifest::path(dir.path(), *epoch)).unwrap();
+        }
+        let refused = Store::open(dir.path()).await.err().unwrap().to_string();
+        assert!(
+            refused.contains("00000000000000000003.json is missing") && refused.contains("restore"),
+            "{refused}"
+        );
+        assert_eq!(parquet_files(dir.path()), files);
+    }
+    std::fs::write(&newest, held).unwrap();
+    let (store, recovered) = Store::open(dir.path()).await.unwrap();
+    assert_eq!((recovered.epoch, ids(&store.views().current()).await.len()), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_leave_the_tail_when_they_appear_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = Store::open(dir.path()).await.unwrap();

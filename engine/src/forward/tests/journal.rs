@@ -121,6 +121,31 @@ fn damage_before_the_newest_segment_is_refused() {
     assert!(matches!(Journal::open(dir.path()), Err(ForwardError::Damaged { .. })));
 }
 
+/// No interrupted write leaves whole records behind it.
+#[test]
+fn damage_within_the_newest_segment_is_refused_and_nothing_is_cut_off() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    journal
+        .append(vec![titled("a", "{\"format\":1"), titled("b", "1")])
+        .unwrap();
+    drop(journal);
+    let path = segment_path(dir.path(), 0);
+    let whole = std::fs::read(&path).unwrap();
+    // In the first record's length, its hash, and its body.
+    for place in [0, 5, 40] {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let refused = Journal::open(dir.path()).unwrap_err();
+        assert!(matches!(refused, ForwardError::Damaged { offset: 0, .. }), "{refused}");
+        assert!(refused.to_string().contains(&path.display().to_string()), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(journaled(&Journal::open(dir.path()).unwrap()).len(), 2);
+}
+
 /// What another version wrote is not an interrupted write: alerts in it may not have left yet.
 #[test]
 fn a_whole_record_that_cannot_be_read_is_refused_and_nothing_is_deleted() {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
-use super::{Intake, json, lines};
+use super::{Intake, json, lines, push};
 use crate::source::spool::Block;
 
 /// Fields of one event's `fields`, and attributes of one raw request: metadata, not data.
@@ -119,7 +119,7 @@ async fn raw(State(intake): State<Arc<Intake>>, request: Request) -> Response {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect();
-        let block = lines(bytes, &attributes);
+        let block = lines(bytes, &attributes)?;
         let code = if block.is_empty() { Code::NoData } else { Code::Success };
         Ok((block, code))
     });
@@ -188,7 +188,7 @@ fn events(bytes: &[u8]) -> Result<Block, Code> {
             .iter()
             .map(|(name, value)| (&**name, value.as_bytes()))
             .collect();
-        block.push(event.as_bytes(), &attributes, false);
+        push(&mut block, event.as_bytes(), &attributes).map_err(Code::Refused)?;
     }
     if block.is_empty() { Err(Code::NoData) } else { Ok(block) }
 }

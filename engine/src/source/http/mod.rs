@@ -34,12 +34,15 @@ pub(super) use self::otlp::request as otlp_request;
 use self::refusal::Refusal;
 use super::spool::{Block, Spool};
 use crate::config::Secret;
-use crate::listener::BoundedListener;
+use crate::listener::{BoundedListener, HEAD_MAX, Patience};
 
 /// Connections at once; more wait in the operating system's queue. A collector keeps a few open, a fleet of agents one each.
 const CONNECTIONS_MAX: usize = 1024;
 /// A connection that sends nothing for this long is closed: longer than exporters pause between batches.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// Records of one request, of whatever protocol: several batches of any exporter. However short, each costs a row, and what a small
+/// compressed body could expand to would keep the pipeline busy for minutes.
+const RECORDS_MAX: u64 = 100_000;
 /// After a stop, requests under way get this long.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 /// Bodies decoded at once, beside the threads that receive them.
@@ -129,7 +132,11 @@ pub(super) fn run(
     let served = runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let listener = BoundedListener::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
+        let patience = Patience {
+            silence: SILENCE_MAX,
+            head: HEAD_MAX,
+        };
+        let listener = BoundedListener::new(listener, CONNECTIONS_MAX, patience);
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut graceful = stopped.clone();
         let serve = axum::serve(listener, router(Arc::new(intake)))
@@ -173,7 +180,7 @@ fn json(value: &serde_json::Value) -> Response {
 async fn bulk(State(intake): State<Arc<Intake>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let taken = intake.take(&parts.headers, body, |bytes| {
-        let block = lines(bytes, &[]);
+        let block = lines(bytes, &[])?;
         let records = block.records();
         Ok((block, records))
     });
@@ -188,14 +195,25 @@ async fn bulk(State(intake): State<Arc<Intake>>, request: Request) -> Response {
     }
 }
 
-fn lines(bytes: &[u8], attributes: &[(&str, &[u8])]) -> Block {
+fn lines(bytes: &[u8], attributes: &[(&str, &[u8])]) -> Result<Block, Refusal> {
     let mut block = Block::default();
     for line in bytes.split(|byte| *byte == b'\n') {
         if !line.iter().all(u8::is_ascii_whitespace) {
-            block.push(line.strip_suffix(b"\r").unwrap_or(line), attributes, false);
+            push(&mut block, line.strip_suffix(b"\r").unwrap_or(line), attributes)?;
         }
     }
-    block
+    Ok(block)
+}
+
+/// Adds a record of a request to what goes into the spool.
+fn push(block: &mut Block, payload: &[u8], attributes: &[(&str, &[u8])]) -> Result<(), Refusal> {
+    if block.records() == RECORDS_MAX {
+        return Err(Refusal::TooLong(format!(
+            "the request has more than {RECORDS_MAX} records; send smaller batches"
+        )));
+    }
+    block.push(payload, attributes, false);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -189,6 +189,44 @@ fn what_is_too_long_is_refused_before_it_is_held() {
 }
 
 #[test]
+fn a_request_with_too_many_records_is_refused_whole_however_short_they_are() {
+    let running = Running::start(&[]);
+    let most = RECORDS_MAX as usize;
+    let gz = "\r\nContent-Encoding: gzip";
+    let (status, answer) = running.post("/v1/bulk", gz, &gzip(&b"{}\n".repeat(most + 1)));
+    let told = "the request has more than 100000 records; send smaller batches";
+    assert_eq!((status, answer), (413, json!({ "error": told })));
+    let events = gzip(&b"{\"event\":1}".repeat(most + 1));
+    for path in ["/services/collector", "/services/collector/raw"] {
+        let body = if path.ends_with("raw") {
+            gzip(&b"x\n".repeat(most + 1))
+        } else {
+            events.clone()
+        };
+        let (status, answer) = running.post(path, gz, &body);
+        assert!(
+            status == 413 && answer["text"].as_str().is_some_and(|text| text.ends_with(told)),
+            "{answer}"
+        );
+    }
+    let spans = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}{{}}]}}]}}]}}"#,
+        "{},".repeat(most)
+    );
+    assert_eq!(
+        running
+            .post("/v1/traces", &format!("{JSON}{gz}"), &gzip(spans.as_bytes()))
+            .0,
+        413
+    );
+    assert_eq!(
+        running.post("/v1/bulk", gz, &gzip(&b"{}\n".repeat(most))),
+        (200, json!({ "accepted": RECORDS_MAX }))
+    );
+    assert_eq!(running.finish().len(), most);
+}
+
+#[test]
 fn pressure_is_told_with_a_time_to_come_again() {
     let mut running = Running::start(&[]);
     let body = gzip(&vec![b'x'; 20 << 20]); // three of them leave 4 MiB

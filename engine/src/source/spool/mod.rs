@@ -67,6 +67,8 @@ struct State {
     closed: bool,
     /// What keeps records from being accepted, as a person should read it.
     trouble: Option<String>,
+    /// Records that were accepted and are lost, as a person should read it; told once.
+    lost: Option<String>,
 }
 
 /// Records to be written, and who wants to know of it.
@@ -106,16 +108,31 @@ impl Spool {
             segments.push_back(Segment { first, bytes });
         }
         let mut end = resume;
+        let mut lost = None;
         if let Some(last) = segments.back().copied() {
             let path = segment::path(dir, last.first);
-            let records = segment::count(&path, sealer.as_ref())?;
+            let segment::Contents { records, damage } = segment::contents(&path, sealer.as_ref())?;
             // A killed process may have written what the disk does not hold yet.
             File::open(&path)?.sync_all()?;
+            let next = last.first + records;
+            // What an epoch holds already is no loss.
+            let damage = damage.filter(|damage| next + damage.records > resume);
+            if let Some(segment::Damage { bytes, .. }) = &damage {
+                let path = path.display();
+                lost = Some(format!(
+                    "{path}: damaged behind record {next} of the spool: {bytes} bytes of records that were accepted cannot be read and \
+                     are lost"
+                ));
+            }
             if records == 0 {
-                fs::remove_file(&path)?;
+                // The next segment gets this name.
+                match damage {
+                    Some(_) => fs::rename(&path, path.with_extension("damaged"))?,
+                    None => fs::remove_file(&path)?,
+                }
                 segments.pop_back();
             }
-            end = end.max(last.first + records);
+            end = end.max(next);
         }
         sync_dir(dir)?;
         let spool = Spool {
@@ -126,6 +143,7 @@ impl Spool {
             state: Mutex::new(State {
                 segments,
                 end,
+                lost,
                 ..State::default()
             }),
             queued: Condvar::new(),

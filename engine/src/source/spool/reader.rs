@@ -29,6 +29,15 @@ pub(in crate::source) fn run(
     };
     outlet.send(SourceEvent::Opened(input.clone(), Arc::clone(source)))?;
     outlet.send(SourceEvent::Whole(Arc::clone(source)))?;
+    let lost = spool.lock().lost.take();
+    if let Some(message) = lost {
+        let source = Arc::clone(source);
+        outlet.send(SourceEvent::Trouble {
+            source,
+            message,
+            harm: Harm::Lasting,
+        })?;
+    }
     let mut quiet_since = Instant::now();
     let mut is_idle = false;
     let mut told: Option<String> = None;

@@ -6,7 +6,7 @@
 //! redaction configured, a body is sealed.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ const TRUNCATED: u8 = 1;
 const READ_BYTES: usize = 256 << 10;
 /// What a sealed body is.
 const SEALED_AS: &str = "spool";
+/// Checksummed at most in search of whole records behind damage: about a second's work.
+const CHECKED_BYTES_MAX: usize = 1 << 30;
 
 /// Records on their way into the spool.
 #[derive(Debug, Default)]
@@ -152,7 +154,15 @@ impl Records {
 
     /// The next record; `None` where no whole one follows.
     pub(super) fn next(&mut self) -> io::Result<Option<Record>> {
-        Ok(self.body()?.and_then(Record::parse))
+        match self.body()? {
+            Some(body) => self.record(body),
+            None => Ok(None),
+        }
+    }
+
+    fn record(&self, body: Bytes) -> io::Result<Option<Record>> {
+        let opened = seal::open(self.sealer.as_deref(), SEALED_AS, &body).map_err(io::Error::other)?;
+        Ok(Record::parse(opened.into()))
     }
 
     fn body(&mut self) -> io::Result<Option<Bytes>> {
@@ -168,11 +178,8 @@ impl Records {
         let mut body = Vec::new();
         // Not allocated at once: the length may be damage.
         (&mut self.input).take(length as u64).read_to_end(&mut body)?;
-        if body.len() != length || crc32fast::hash(&body) != u32::from_le_bytes(sum) {
-            return Ok(None);
-        }
-        let opened = seal::open(self.sealer.as_deref(), SEALED_AS, &body).map_err(io::Error::other)?;
-        Ok(Some(opened.into()))
+        let is_whole = body.len() == length && crc32fast::hash(&body) == u32::from_le_bytes(sum);
+        Ok(is_whole.then(|| body.into()))
     }
 }
 
@@ -184,14 +191,78 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// How many whole records a segment begins with.
-pub(super) fn count(path: &Path, sealer: Option<&Arc<Sealer>>) -> io::Result<u64> {
-    let mut records = Records::open(path, sealer)?;
-    let mut count = 0;
-    while records.next()?.is_some() {
-        count += 1;
+/// What a segment holds.
+pub(super) struct Contents {
+    /// Whole records that it begins with.
+    pub records: u64,
+    pub damage: Option<Damage>,
+}
+
+/// Records that were on disk and are so no more. A write that was cut off, which nobody was told of, leaves nothing whole behind it.
+pub(super) struct Damage {
+    /// Bytes from the first damaged record on.
+    pub bytes: u64,
+    /// How many records these were, at least.
+    pub records: u64,
+}
+
+pub(super) fn contents(path: &Path, sealer: Option<&Arc<Sealer>>) -> io::Result<Contents> {
+    let mut reader = Records::open(path, sealer)?;
+    let (mut records, mut whole) = (0, 0);
+    while let Some(body) = reader.body()? {
+        let bytes = HEADER_BYTES + body.len();
+        if reader.record(body)?.is_none() {
+            break;
+        }
+        records += 1;
+        whole += bytes as u64;
     }
-    Ok(count)
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(whole))?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest)?;
+    Ok(Contents {
+        records,
+        damage: damage(&rest),
+    })
+}
+
+/// What is wrong with bytes that do not begin with a whole record.
+fn damage(rest: &[u8]) -> Option<Damage> {
+    let bytes = rest.len() as u64;
+    // Looking for a record among bytes that were made to look like many takes a while: enough is enough.
+    let mut to_check = CHECKED_BYTES_MAX;
+    let (mut at, mut found) = (1, 0);
+    while at < rest.len() && to_check > 0 {
+        let candidate = plausible(&rest[at..]);
+        to_check = to_check.saturating_sub(candidate.map_or(0, |(_, body)| body.len()));
+        match candidate {
+            Some((sum, body)) if crc32fast::hash(body) == sum => {
+                found += 1;
+                at += HEADER_BYTES + body.len();
+            }
+            _ => at += 1,
+        }
+    }
+    // One that has all its bytes, to a last one that is not a blank of the file system, was not cut off either.
+    let has_all_bytes = plausible(rest).is_some_and(|(_, body)| body.last().is_some_and(|last| *last != 0));
+    (found > 0 || to_check == 0 || has_all_bytes).then_some(Damage {
+        bytes,
+        records: 1 + found,
+    })
+}
+
+/// Checksum and body of what could be a record by its form.
+fn plausible(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let mut header = bytes;
+    let (length, sum) = (header.try_get_u32_le().ok()? as usize, header.try_get_u32_le().ok()?);
+    let body = header.get(..length)?;
+    if seal::is_sealed(body) {
+        return Some((sum, body));
+    }
+    let mut form = body;
+    let (flags, attributes) = (form.try_get_u8().ok()?, form.try_get_u32_le().ok()? as usize);
+    (flags <= TRUNCATED && attributes <= form.len() / HEADER_BYTES).then_some((sum, body))
 }
 
 pub(super) fn path(dir: &Path, first: u64) -> PathBuf {

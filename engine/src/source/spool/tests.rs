@@ -158,6 +158,7 @@ fn a_write_that_was_cut_off_costs_only_what_was_not_accepted() {
         let again = Running::open(running.dir.clone(), 0, 1 << 20);
         fill(&again, 10..12);
         assert_eq!(again.read(0), (expected(0..12), vec![]));
+        assert_eq!(again.spool.lock().lost, None, "nobody was told of it");
         let newest = *again.files().last().expect("a segment");
         let dir = again.dir.clone();
         std::mem::forget(again);
@@ -179,6 +180,47 @@ fn damage_is_told_and_what_comes_after_it_is_read() {
     assert!(lost[0].contains("cannot be read and are lost"), "{lost:?}");
     assert!(texts.len() > 60 && texts.len() < 100);
     assert_eq!(texts.last(), expected(99..100).last());
+}
+
+#[test]
+fn damage_in_the_newest_segment_is_told_unless_all_of_it_is_durable() {
+    let running = Running::new();
+    fill(&running, 0..10);
+    let first = segment::path(&running.dir, 0);
+    let mut running = running.reopen(0);
+    running.close();
+    let whole = fs::read(&first).expect("read");
+    let length = whole.len() / 10;
+    let lost_after = |broken: usize, resume: u64| {
+        let mut bytes = whole.clone();
+        bytes[broken] ^= 1;
+        fs::write(&first, bytes).expect("written");
+        let spool = Spool::open_sized(&running.dir, resume, 1 << 20, 1 << 10, None).expect("opened");
+        let state = spool.lock();
+        (state.end, state.lost.clone())
+    };
+    // In a body, in a checksum, in a length, and in the last record, behind which nothing follows.
+    for (broken, record) in [
+        (3 * length + 30, 3),
+        (5 * length + 5, 5),
+        (7 * length, 7),
+        (9 * length + 30, 9),
+    ] {
+        let (end, lost) = lost_after(broken, 0);
+        assert_eq!(end, record);
+        let bytes = (10 - record as usize) * length;
+        assert!(
+            lost.as_ref().is_some_and(
+                |told| told.contains(".seg: damaged behind record") && told.contains(&format!("{bytes} bytes"))
+            ),
+            "{lost:?}"
+        );
+        assert_eq!(lost_after(broken, 10), (10, None));
+        assert!(lost_after(broken, 9).1.is_some());
+    }
+    // Where not even the first record is left, the file is kept for whoever can mend it.
+    assert!(lost_after(30, 0).1.is_some());
+    assert!(first.with_extension("damaged").exists());
 }
 
 #[test]

@@ -5,9 +5,14 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::super::files::OPEN_FILES_MAX;
+use super::super::reader::FileReader;
 use super::super::{SourceError, check};
 use super::*;
 use crate::model::InputOffset;
+
+/// For tests that wait until a file without a name is given up.
+const GRACE: Duration = Duration::from_millis(500);
 
 fn lines(range: std::ops::Range<usize>) -> String {
     range.map(|number| format!("{{\"n\":{number}}}\n")).collect()
@@ -386,7 +391,7 @@ fn a_truncated_file_starts_again() {
 fn a_followed_file_that_goes_away_ends_and_may_come_back() {
     let dir = Scratch::new();
     let path = dir.write("a.log", "{\"n\":0}\n{\"n\":1}");
-    let mut run = Run::start(&[file_source("s", &path, true)], &Offsets::new());
+    let mut run = Run::follow(&path, &Offsets::new(), GRACE);
     run.until("the first line", |seen| seen.payloads.len() == 1);
     fs::remove_file(&path).expect("removed");
     run.until("the end", |seen| seen.was_told("ended"));
@@ -399,7 +404,7 @@ fn a_followed_file_that_goes_away_ends_and_may_come_back() {
 fn a_followed_file_that_comes_back_as_it_was_is_not_read_again() {
     let dir = Scratch::new();
     let path = dir.write("a.log", lines(0..2));
-    let mut run = Run::start(&[file_source("s", &path, true)], &Offsets::new());
+    let mut run = Run::follow(&path, &Offsets::new(), GRACE);
     run.until("the first lines", |seen| seen.payloads.len() == 2);
     fs::rename(&path, dir.path("aside")).expect("renamed");
     run.until("the end", |seen| seen.was_told("ended"));
@@ -407,6 +412,112 @@ fn a_followed_file_that_comes_back_as_it_was_is_not_read_again() {
     append(&path, &lines(2..3));
     run.until("the appended line", |seen| seen.payloads.len() == 3);
     assert_eq!(run.stop().texts(), expected(0..3));
+}
+
+#[test]
+fn a_writer_that_keeps_the_old_file_is_heard_after_a_rotation() {
+    let dir = Scratch::new();
+    let path = dir.write("a.log", lines(0..10));
+    let mut run = Run::start(&[file_source("s", &path, true)], &Offsets::new());
+    run.until("the first lines", |seen| seen.payloads.len() == 10);
+    // It had been silent for long before.
+    run.until("idleness", |seen| seen.was_told("idle"));
+    let mut old = OpenOptions::new().append(true).open(&path).expect("opened");
+    fs::rename(&path, dir.path("aside")).expect("renamed");
+    dir.write("a.log", lines(10..20));
+    run.until("the new file, though the old one is listened to", |seen| {
+        seen.payloads.len() == 20
+    });
+    old.write_all(lines(20..30).as_bytes()).expect("appended");
+    run.until("what the old file got", |seen| seen.payloads.len() == 30);
+    let mut seen = run.stop();
+    // The new file goes on where it was.
+    append(&path, &lines(30..40));
+    let mut run = Run::start(&[file_source("s", &path, true)], &seen.offsets);
+    run.until("the appended lines", |seen| seen.payloads.len() == 10);
+    seen.payloads.extend(run.stop().payloads);
+    assert_eq!(seen.texts(), expected(0..40));
+}
+
+#[test]
+fn a_file_without_a_name_leaves_the_watermark_and_may_get_another() {
+    let dir = Scratch::new();
+    let path = dir.write("a.log", lines(0..10));
+    let mut run = Run::start(&[file_source("s", &dir.path("*.log"), true)], &Offsets::new());
+    run.until("the first lines", |seen| seen.payloads.len() == 10);
+    fs::rename(&path, dir.path("aside")).expect("renamed");
+    run.until("idleness", |seen| seen.was_told("idle"));
+    append(&dir.path("aside"), &lines(10..20));
+    run.until("what it got without a name", |seen| seen.payloads.len() == 20);
+    fs::rename(dir.path("aside"), dir.path("b.log")).expect("renamed");
+    append(&dir.path("b.log"), &lines(20..30));
+    run.until("the end of the old name", |seen| seen.was_told("ended"));
+    run.until("what it got under another name", |seen| seen.payloads.len() >= 30);
+    assert_eq!(run.stop().texts(), expected(0..30));
+}
+
+#[test]
+fn of_many_files_without_a_name_few_stay_open() {
+    let dir = Scratch::new();
+    let mut run = Run::start(&[file_source("s", &dir.path("*.log"), true)], &Offsets::new());
+    for round in 0..3 {
+        for number in 0..50 {
+            let n = round * 50 + number;
+            dir.write(&format!("{n}.log"), lines(n..n + 1));
+        }
+        run.until("the lines", |seen| seen.payloads.len() == (round + 1) * 50);
+        for number in 0..50 {
+            fs::remove_file(dir.path(&format!("{}.log", round * 50 + number))).expect("removed");
+        }
+    }
+    // Long before the minute is over for any of them.
+    run.until("the ends of those that are too many", |seen| {
+        seen.told.iter().filter(|told| told.starts_with("ended")).count() == 150 - OPEN_FILES_MAX
+    });
+    run.stop();
+}
+
+#[test]
+fn a_pipe_under_a_followed_name_is_no_file_and_holds_nobody_up() {
+    let dir = Scratch::new();
+    let pipe = |path: &Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("mkfifo runs").success());
+    };
+    let path = dir.write("a.log", lines(0..10));
+    let mut run = Run::follow(&dir.path("*.log"), &Offsets::new(), GRACE);
+    run.until("the first lines", |seen| seen.payloads.len() == 10);
+    fs::remove_file(&path).expect("removed");
+    pipe(&path);
+    run.until("the end", |seen| seen.was_told("ended"));
+    pipe(&dir.path("c.log"));
+    dir.write("b.log", lines(10..20));
+    run.until("another file", |seen| seen.payloads.len() == 20);
+    assert_eq!(run.stop().texts(), expected(0..20));
+    // And where one takes the place of a file that was found before.
+    let mut reader = FileReader::new(path, None, &Framing::default());
+    let refused = reader.open().map_err(|error| error.to_string());
+    assert!(
+        refused.as_ref().is_err_and(|why| why.contains("no regular file")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_thread_that_hangs_does_not_keep_the_sources_from_ending() {
+    let dir = Scratch::new();
+    let mut run = Run::follow(&dir.path("*.log"), &Offsets::new(), GRACE);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let hang = move || {
+        let _ = held.recv();
+        Ok(())
+    };
+    run.sources.spawn("hangs", hang).expect("started");
+    drop(run.events);
+    run.runtime
+        .block_on(run.sources.join_within(Duration::from_millis(100)));
+    // Were it waited for, this would never be reached.
+    drop(release);
 }
 
 #[test]

@@ -5,12 +5,14 @@ mod kafka;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
+use super::follow::Followed;
+use super::outlet::{Outlet, WAITING_MAX};
 use super::{Framing, Progress, SourceEvent, Sources, start};
 use crate::config::{SourceKind, SourceSettings};
 use crate::model::{InputId, Micros, Offsets, Payload};
@@ -122,6 +124,40 @@ impl Run {
         let spools = Scratch::new();
         let (sources, events) =
             start(settings, resume, &spools.0, None, &framing, Arc::clone(&progress)).expect("started");
+        Run::of(sources, events, progress, time_of, spools)
+    }
+
+    /// A followed source that listens for `grace` to files that have no name any more.
+    fn follow(pattern: &Path, resume: &Offsets, grace: Duration) -> Run {
+        let (sender, events) = tokio::sync::mpsc::channel(WAITING_MAX);
+        let stop = Arc::new(AtomicBool::new(false));
+        let outlet = Outlet::new(sender, Arc::clone(&stop));
+        let mut sources = Sources {
+            stop,
+            threads: Vec::new(),
+            kafka: Vec::new(),
+            spools: Vec::new(),
+            sealer: None,
+        };
+        let settings = file_source("s", pattern, true);
+        let followed = Followed::new(
+            &"s".into(),
+            &pattern.to_string_lossy(),
+            resume,
+            &framing(&settings),
+            grace,
+        );
+        sources.spawn("s", move || followed.run(&outlet)).expect("started");
+        Run::of(sources, events, Arc::default(), |_| None, Scratch::new())
+    }
+
+    fn of(
+        sources: Sources,
+        events: Receiver<SourceEvent>,
+        progress: Arc<Progress>,
+        time_of: fn(&Payload) -> Option<Micros>,
+        spools: Scratch,
+    ) -> Run {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()

@@ -35,9 +35,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use self::fields::{Field, LOG, SPAN};
-use super::Intake;
 use super::body::too_long;
 use super::refusal::Refusal;
+use super::{Intake, push};
 use crate::source::spool::Block;
 
 /// Longest that a request's records may become: every record repeats its resource and scope.
@@ -190,7 +190,6 @@ impl Records {
                 BLOCK_BYTES_MAX,
             ));
         }
-        self.block.push(&text, &[], false);
-        Ok(())
+        push(&mut self.block, &text, &[])
     }
 }
