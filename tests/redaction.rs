@@ -61,9 +61,12 @@ fn redacted_runs_find_the_same_and_keep_no_person() {
             rows(data, "SELECT plugin, rule, severity, time, event_ids FROM detections"),
             rows(
                 data,
-                "SELECT severity, score, detection_count, first_time, last_time, techniques FROM incidents",
+                "SELECT severity, score, detection_count, first_time, last_time, techniques FROM incidents WHERE status = 'open'",
             ),
-            rows(data, "SELECT time, action, technique FROM incident_path"),
+            rows(
+                data,
+                "SELECT p.time, p.action, p.technique FROM incident_path p JOIN incidents i ON i.incident_id = p.incident_id WHERE i.status = 'open'",
+            ),
             rows(
                 data,
                 "SELECT kind, count(*) AS n, sum(count) AS times FROM relations GROUP BY kind",

@@ -22,7 +22,7 @@ impl Id {
         Id(u128::from_be_bytes(first))
     }
 
-    /// The id of what has this content under this id: as good as the id itself where the content is the same, another where it differs.
+    /// The id of what has this content under this id: the same where the content is, another where it differs.
     /// Half of the id stays, so that [`Id::without_content`] tells that two are of one.
     pub fn with_content(self, hash: i64) -> Id {
         Id(self.0 ^ u128::from(hash.cast_unsigned()))

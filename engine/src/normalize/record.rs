@@ -258,18 +258,18 @@ impl Decoder<'_> {
         self.write_position(&payload.position);
         let own_id = self.row.first(&plan.id, record, captures);
         let names = [self.source.tenant.as_bytes(), self.source.name.as_bytes()];
-        let id = match self.row.text(own_id, record) {
+        let mut id = match self.row.text(own_id, record) {
             Some(own) => Id::of(&[b"event", names[0], names[1], own.as_bytes()]),
-            None => Id::of(&[b"event", names[0], names[1], b"position", self.position_text.as_bytes()]),
+            // In a file that took another's place, other events stand at the same positions.
+            None => Id::of(&[b"event", names[0], names[1], b"position", self.position_text.as_bytes()])
+                .with_content(raw_hash),
         };
-        // Other bytes are another event: under an id that its log gave twice, or in a file that took another's place.
-        let id = id.with_content(raw_hash);
         if captures.ambiguous {
             self.row.flags |= AMBIGUOUS;
         }
         self.row.fill(&plan.columns, record, captures);
         self.row.fill_unmapped(&plan.unmapped, record, captures);
-        self.fill_own(plan, record, id, part);
+        self.fill_own(plan, record, id, part.clone());
         if let Some(column) = self.row.lacks() {
             let reason = format!("{}: `{column}` cannot be told from what the record holds", plan.format);
             return Err(Refusal::NotThisFormat(reason));
@@ -278,7 +278,12 @@ impl Decoder<'_> {
         if own_id != Cell::Null {
             match self.dedupe.check(id, raw_hash, time) {
                 Seen::New => {}
-                Seen::Conflict => self.row.flags |= ID_CONFLICT,
+                Seen::Conflict => {
+                    self.row.flags |= ID_CONFLICT;
+                    // Another event under an id that its log gave twice: a finding in it must not pass for the other's.
+                    id = id.with_content(raw_hash);
+                    self.fill_own(plan, record, id, part);
+                }
                 Seen::Duplicate => {
                     self.count();
                     self.out.duplicates += 1;
