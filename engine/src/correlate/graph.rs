@@ -320,6 +320,10 @@ impl TenantGraph {
             } else {
                 (to, from)
             };
+            // Such a relation joins nothing that is not joined without it.
+            if self.is_dead_end(few, many) {
+                continue;
+            }
             let reach = reach_of(span, window);
             let found = self.found_from(few, many, HOPS_MAX - 1, reach);
             let Some((nearest, _)) = found.first() else { continue };
