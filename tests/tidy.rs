@@ -101,6 +101,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("datafusion", &["query", "store", "pipeline", "cli"]),
     ("axum", &["serve", "source", "listener.rs", "forward/tests"]),
     ("reqwest", &["forward"]),
+    ("aws_lc_rs", &["redact"]),
     ("anyhow", &["cli"]),
     ("clap", &["cli", "query/render"]),
 ];

@@ -161,12 +161,10 @@ struct Kept<'a> {
 
 fn unseal(state: &mut BTreeMap<String, Bytes>, sealer: Option<&Sealer>) -> Result<(), PipelineError> {
     for (name, value) in state {
-        *value = seal::open(sealer, name, value)
-            .map_err(|error| PipelineError::Sealed {
-                name: name.clone(),
-                reason: error.to_string(),
-            })?
-            .into();
+        *value = seal::open(sealer, name, value.clone()).map_err(|error| PipelineError::Sealed {
+            name: name.clone(),
+            reason: error.to_string(),
+        })?;
     }
     Ok(())
 }

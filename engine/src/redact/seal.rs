@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -109,12 +110,12 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
 }
 
 /// The text of `bytes`, which are sealed or, written when nothing was redacted, are it themselves.
-pub fn open(sealer: Option<&Sealer>, name: &str, bytes: &[u8]) -> Result<Vec<u8>, SealError> {
+pub fn open(sealer: Option<&Sealer>, name: &str, bytes: Bytes) -> Result<Bytes, SealError> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
-        return Ok(bytes.to_vec());
+        return Ok(bytes);
     };
     let sealer = sealer.ok_or(SealError::NoKey)?;
-    sealer.open(name, rest).ok_or(SealError::WrongKey)
+    sealer.open(name, rest).map(Bytes::from).ok_or(SealError::WrongKey)
 }
 
 #[cfg(test)]
@@ -124,24 +125,33 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_with_the_key_alone() {
         let sealer = Sealer::new("a key that is long enough");
-        let sealed = sealer.seal("plugin/p/1", b"alice");
+        let sealed = Bytes::from(sealer.seal("plugin/p/1", b"alice"));
         assert!(!sealed.windows(5).any(|bytes| bytes == b"alice"));
         assert_ne!(sealed, sealer.seal("plugin/p/1", b"alice"));
         // A later run has another salt.
         let later = Sealer::new("a key that is long enough");
-        assert_eq!(open(Some(&later), "plugin/p/1", &sealed), Ok(b"alice".to_vec()));
-        assert_eq!(open(Some(&later), "plugin/p/2", &sealed), Err(SealError::WrongKey));
         assert_eq!(
-            open(Some(&Sealer::new("another key")), "plugin/p/1", &sealed),
+            open(Some(&later), "plugin/p/1", sealed.clone()),
+            Ok(Bytes::from_static(b"alice"))
+        );
+        assert_eq!(
+            open(Some(&later), "plugin/p/2", sealed.clone()),
             Err(SealError::WrongKey)
         );
-        assert_eq!(open(None, "plugin/p/1", &sealed), Err(SealError::NoKey));
+        assert_eq!(
+            open(Some(&Sealer::new("another key")), "plugin/p/1", sealed.clone()),
+            Err(SealError::WrongKey)
+        );
+        assert_eq!(open(None, "plugin/p/1", sealed.clone()), Err(SealError::NoKey));
         for cut in [7, 20, 30, sealed.len() - 1] {
             assert_eq!(
-                open(Some(&sealer), "plugin/p/1", &sealed[..cut]),
+                open(Some(&sealer), "plugin/p/1", sealed.slice(..cut)),
                 Err(SealError::WrongKey)
             );
         }
-        assert_eq!(open(None, "plugin/p/1", b"clear"), Ok(b"clear".to_vec()));
+        assert_eq!(
+            open(None, "plugin/p/1", Bytes::from_static(b"clear")),
+            Ok(Bytes::from_static(b"clear"))
+        );
     }
 }

@@ -194,13 +194,7 @@ pub fn start(
     let stop = Arc::new(AtomicBool::new(false));
     let outlet = Outlet::new(sender, Arc::clone(&stop));
     // Whatever fails below, the threads that already run end with it: `Sources` stops them when it is dropped.
-    let mut sources = Sources {
-        stop,
-        threads: Vec::new(),
-        kafka: Vec::new(),
-        spools: Vec::new(),
-        sealer,
-    };
+    let mut sources = Sources::new(stop, sealer);
     let (mut bounded, mut unlisted) = (Vec::new(), Vec::new());
     for setting in settings {
         let name: Arc<str> = setting.name.as_str().into();
@@ -270,6 +264,16 @@ pub fn start(
 }
 
 impl Sources {
+    fn new(stop: Arc<AtomicBool>, sealer: Option<Arc<Sealer>>) -> Sources {
+        Sources {
+            stop,
+            threads: Vec::new(),
+            kafka: Vec::new(),
+            spools: Vec::new(),
+            sealer,
+        }
+    }
+
     /// What is durable now, of all inputs: committed to Kafka's consumer groups in the background. Other inputs' offsets do no harm.
     pub fn committed(&self, offsets: &Offsets) {
         for consumer in &self.kafka {

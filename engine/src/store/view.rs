@@ -77,15 +77,10 @@ impl Views {
         })))
     }
 
-    /// A view that never changes, for a process that only reads.
+    /// For a process that only reads: a view that stays until [`Views::follow`] brings another.
     pub fn fixed(view: Arc<View>) -> Views {
-        let deltas = view
-            .tables
-            .iter()
-            .map(|(table, held)| (*table, held.delta.clone()))
-            .collect();
         Views(Arc::new(Mutex::new(Published {
-            deltas,
+            deltas: BTreeMap::new(),
             tails: Tails::new(),
             view,
         })))

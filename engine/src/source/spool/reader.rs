@@ -29,15 +29,15 @@ pub(in crate::source) fn run(
     };
     outlet.send(SourceEvent::Opened(input.clone(), Arc::clone(source)))?;
     outlet.send(SourceEvent::Whole(Arc::clone(source)))?;
-    let lost = spool.lock().lost.take();
-    if let Some(message) = lost {
-        let source = Arc::clone(source);
+    let tell_lost = |message| {
         outlet.send(SourceEvent::Trouble {
-            source,
+            source: Arc::clone(source),
             message,
             harm: Harm::Lasting,
-        })?;
-    }
+        })
+    };
+    let lost = spool.lock().lost.take();
+    lost.map(tell_lost).transpose()?;
     let mut quiet_since = Instant::now();
     let mut is_idle = false;
     let mut told: Option<String> = None;
@@ -63,14 +63,7 @@ pub(in crate::source) fn run(
         }
         let (payloads, lost) = reader.batch();
         progress.set_lag(&input, Some(spool.lock().end.saturating_sub(reader.next)));
-        if let Some(message) = lost {
-            let source = Arc::clone(source);
-            outlet.send(SourceEvent::Trouble {
-                source,
-                message,
-                harm: Harm::Lasting,
-            })?;
-        }
+        lost.map(tell_lost).transpose()?;
         if !payloads.is_empty() {
             outlet.send(SourceEvent::Batch(RawBatch {
                 source: Arc::clone(source),

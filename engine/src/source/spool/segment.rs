@@ -161,8 +161,8 @@ impl Records {
     }
 
     fn record(&self, body: Bytes) -> io::Result<Option<Record>> {
-        let opened = seal::open(self.sealer.as_deref(), SEALED_AS, &body).map_err(io::Error::other)?;
-        Ok(Record::parse(opened.into()))
+        let opened = seal::open(self.sealer.as_deref(), SEALED_AS, body).map_err(io::Error::other)?;
+        Ok(Record::parse(opened))
     }
 
     fn body(&mut self) -> io::Result<Option<Bytes>> {

@@ -132,13 +132,7 @@ impl Run {
         let (sender, events) = tokio::sync::mpsc::channel(WAITING_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let outlet = Outlet::new(sender, Arc::clone(&stop));
-        let mut sources = Sources {
-            stop,
-            threads: Vec::new(),
-            kafka: Vec::new(),
-            spools: Vec::new(),
-            sealer: None,
-        };
+        let mut sources = Sources::new(stop, None);
         let settings = file_source("s", pattern, true);
         let followed = Followed::new(
             &"s".into(),
