@@ -1,11 +1,14 @@
 //! Files → incidents with all plugins, beside the bare validation of the same JSON bytes by sonic-rs on one core.
 //! `cargo xtask bench e2e [EVENTS]`
 
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use sentrail::{config, pipeline};
-use sentrail_benches::{Scratch, configuration, number, write_simulation};
+use sentrail_benches::{Scratch, configuration, given, number, write_simulation};
 
 const SEED: u64 = 1;
 /// The bare parse is repeated this often and the fastest pass counts.
@@ -17,22 +20,7 @@ fn main() -> Result<()> {
     let (logs, bytes) = write_simulation(&scratch.path().join("logs"), SEED, events)?;
     let megabytes = bytes as f64 / 1e6;
 
-    let mut bare = Duration::MAX;
-    let texts = logs
-        .iter()
-        .map(std::fs::read)
-        .collect::<Result<Vec<_>, _>>()
-        .context("cannot read the logs")?;
-    for _ in 0..PASSES {
-        let began = Instant::now();
-        for text in &texts {
-            for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                sonic_rs::from_slice::<serde::de::IgnoredAny>(line).context("a simulated line is no JSON")?;
-            }
-        }
-        bare = bare.min(began.elapsed());
-    }
-    drop(texts);
+    let bare = bare(&scratch.path().join("all.ndjson"), &logs, events)?;
 
     let text = configuration(&scratch.path().join("data"), &logs, "", "")?;
     let settings = config::parse(&text, "bench.toml", &|_| None)?;
@@ -42,7 +30,7 @@ fn main() -> Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     ensure!(status.events == events, "{} of {events} events arrived", status.events);
 
-    let bare_rate = megabytes / bare.as_secs_f64();
+    let bare_rate = megabytes / bare;
     let rate = megabytes / seconds;
     let stages = status.seconds;
     println!(
@@ -55,7 +43,7 @@ fn main() -> Result<()> {
     );
     println!(
         "sonic-rs validation, one core          {:>9.0} events/s  {bare_rate:>7.1} MB/s",
-        events as f64 / bare.as_secs_f64()
+        events as f64 / bare
     );
     println!("ratio                                  {:.3}", rate / bare_rate);
     println!("where the time goes, seconds:");
@@ -70,4 +58,21 @@ fn main() -> Result<()> {
         println!("  {stage:<32} {spent:>7.2}  {:>4.0} %", 100.0 * spent / seconds);
     }
     Ok(())
+}
+
+/// Seconds that the bare parser takes for the logs, which are put into one file for it.
+fn bare(file: &Path, logs: &[PathBuf], events: u64) -> Result<f64> {
+    let mut all = File::create(file)?;
+    for log in logs {
+        std::io::copy(&mut File::open(log)?, &mut all)?;
+    }
+    let output = Command::new(given("SENTRAIL_BENCH_BARE")?)
+        .args(["sonic-rs", &PASSES.to_string(), &events.to_string()])
+        .arg(file)
+        .output()
+        .context("the bare parser cannot be started")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.trim()
+        .parse()
+        .with_context(|| format!("the bare parser failed: {}", String::from_utf8_lossy(&output.stderr)))
 }

@@ -75,6 +75,7 @@ fn batch(source: &str, payload: &[u8]) -> RawBatch {
             truncated: false,
             attributes: None,
         }],
+        block: None,
         next: InputOffset::Kafka { next: 0 },
     }
 }

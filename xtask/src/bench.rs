@@ -38,13 +38,17 @@ pub fn main(arguments: &[String]) -> Result<()> {
     }
     let release = target_dir().join("release");
     let mut command = Command::new(release.join(name));
+    let mut give = |what: &str, made| {
+        match made {
+            Ok(program) => command.env(format!("SENTRAIL_BENCH_{what}"), program),
+            Err(why) => command.env(format!("SENTRAIL_BENCH_NO_{what}"), why),
+        };
+    };
+    if matches!(name.as_str(), "decode" | "e2e") {
+        give("BARE", bare());
+    }
     if name == "decode" {
-        for (what, made) in [("PYTHON", python(&target_dir().join("bench-venv"))), ("BARE", bare())] {
-            match made {
-                Ok(program) => command.env(format!("SENTRAIL_BENCH_{what}"), program),
-                Err(why) => command.env(format!("SENTRAIL_BENCH_NO_{what}"), why),
-            };
-        }
+        give("PYTHON", python(&target_dir().join("bench-venv")));
     }
     let status = command
         .args(more)
@@ -58,7 +62,7 @@ pub fn main(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The program with simd-json in it, or why there is none.
+/// The program with the bare parsers in it, or why there is none.
 fn bare() -> Result<PathBuf, String> {
     let dir = target_dir().join("bare");
     let built = cargo()

@@ -68,6 +68,7 @@ pub fn decoded(normalizer: &mut Normalizer, source: &str, path: &Path, bytes: Ve
             truncated: false,
             attributes: None,
         }],
+        block: None,
         next: InputOffset::Kafka { next: 0 },
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;

@@ -60,5 +60,8 @@ pub struct RawBatch {
     pub source: Arc<str>,
     pub input: InputId,
     pub payloads: Vec<Payload>,
+    /// What payloads stand in one behind the other, where little else stands in it: text columns point into it, and keep it in memory.
+    /// Payloads that stand elsewhere are copied.
+    pub block: Option<Bytes>,
     pub next: InputOffset,
 }

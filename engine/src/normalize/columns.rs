@@ -3,17 +3,17 @@
 
 use arrow::array::{
     ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, RecordBatch, StringViewBuilder,
-    TimestampMicrosecondBuilder,
+    TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::Field;
 use std::sync::Arc;
 
 use super::row::{Cell, FLAGS, Record, Row};
-use crate::model::{ColumnType, EventBatch, EventSchema, Micros, Payload};
+use crate::model::{ColumnType, EventBatch, EventSchema, Micros, RawBatch};
 
-/// A payload at least this long is used where it lies; shorter ones are laid one behind the other into a common block first,
-/// because every block costs each column that points into it.
+/// A payload at least this long is used where it lies, and so is one in the batch's block; other ones are laid one behind the other into
+/// a common block first, because every block costs each column that points into it.
 const OWN_BLOCK_BYTES_MIN: usize = 64 * 1024;
 
 /// A common block holds no more than this; views count in 32 bits.
@@ -33,20 +33,19 @@ pub struct Place {
 pub struct Blocks(Vec<Buffer>);
 
 impl Blocks {
-    pub fn of(payloads: &[Payload]) -> (Blocks, Vec<Place>) {
-        let small = |payload: &Payload| payload.bytes.len() < OWN_BLOCK_BYTES_MIN;
-        let total: usize = payloads
-            .iter()
-            .filter(|payload| small(payload))
-            .map(|payload| payload.bytes.len())
-            .sum();
-        let mut buffers = Vec::new();
-        let mut places = Vec::with_capacity(payloads.len());
-        let mut common = Vec::with_capacity(total.min(COMMON_BLOCK_BYTES_MAX));
+    pub fn of(raw: &RawBatch) -> (Blocks, Vec<Place>) {
+        let block = raw.block.as_ref().filter(|block| u32::try_from(block.len()).is_ok());
+        let mut buffers: Vec<Buffer> = block.cloned().into_iter().map(Buffer::from).collect();
+        let mut places = Vec::with_capacity(raw.payloads.len());
+        let mut common = Vec::new();
         let mut waiting = Vec::new();
-        for (index, payload) in payloads.iter().enumerate() {
+        for (index, payload) in raw.payloads.iter().enumerate() {
+            if let Some(offset) = block.and_then(|block| offset_in(block, &payload.bytes)) {
+                places.push(Place { block: 0, offset });
+                continue;
+            }
             places.push(Place { block: 0, offset: 0 });
-            if !small(payload) {
+            if payload.bytes.len() >= OWN_BLOCK_BYTES_MIN {
                 places[index].block = buffers.len() as u32;
                 buffers.push(Buffer::from(payload.bytes.clone()));
                 continue;
@@ -61,6 +60,12 @@ impl Blocks {
         close(&mut common, &mut waiting, &mut buffers, &mut places);
         (Blocks(buffers), places)
     }
+}
+
+/// Where `part` stands in `block`, if it does.
+fn offset_in(block: &[u8], part: &[u8]) -> Option<usize> {
+    let offset = part.as_ptr().addr().checked_sub(block.as_ptr().addr())?;
+    (offset + part.len() <= block.len()).then_some(offset)
 }
 
 fn close(common: &mut Vec<u8>, waiting: &mut Vec<usize>, buffers: &mut Vec<Buffer>, places: &mut [Place]) {
@@ -171,7 +176,16 @@ impl Column {
         Some(&mut self.values)
     }
 
-    fn finish(mut self, rows: usize) -> ArrayRef {
+    /// Most columns have no value in most batches: those share `nulls`, by type.
+    fn finish(mut self, kind: ColumnType, rows: usize, nulls: &mut Vec<(ColumnType, ArrayRef)>) -> ArrayRef {
+        if self.rows == 0 {
+            if let Some((_, held)) = nulls.iter().find(|(held, _)| *held == kind) {
+                return Arc::clone(held);
+            }
+            let made = new_null_array(&kind.arrow(), rows);
+            nulls.push((kind, Arc::clone(&made)));
+            return made;
+        }
         if rows > self.rows {
             self.values.append_nulls(rows - self.rows);
         }
@@ -296,7 +310,12 @@ impl Columns {
 
     pub fn finish(self) -> EventBatch {
         let rows = self.rows;
-        let arrays: Vec<ArrayRef> = self.columns.into_iter().map(|column| column.finish(rows)).collect();
+        let mut nulls = Vec::new();
+        let declared = EventSchema::get().columns().iter();
+        let columns = self.columns.into_iter().zip(declared);
+        let arrays: Vec<ArrayRef> = columns
+            .map(|(column, declared)| column.finish(declared.kind, rows, &mut nulls))
+            .collect();
         match RecordBatch::try_new(EventSchema::get().arrow().clone(), arrays) {
             Ok(batch) => EventBatch::new(batch),
             // Each row is pushed to every column and required cells are always set; anything else is a defect here.

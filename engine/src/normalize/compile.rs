@@ -1,5 +1,6 @@
 //! Checks what a mapping file says and compiles its parts; errors name file, line and column.
 
+use super::captures::CaptureSet;
 use super::lines::{Layout, Template};
 use super::mapping::{ColumnFile, DetectionFile, LayoutFile, Mapping, MappingError, MappingFile, RelationFile, When};
 use super::path::{Step, parse_path};
@@ -235,10 +236,16 @@ impl<'a> Compiler<'a> {
         }
         let from = column.from.as_ref().map_or(&[] as &[String], |from| from.as_slice());
         let boxed = |text: &Option<String>| text.as_deref().map(Into::into);
+        let from = self.sources(from, at)?;
+        let mut captures = CaptureSet::default();
+        from.iter()
+            .flat_map(From::captures)
+            .for_each(|capture| captures.insert(capture));
         Ok(ColumnPlan {
             column: index,
             kind,
-            from: self.sources(from, at)?,
+            from,
+            captures,
             constant: boxed(&column.constant),
             after: boxed(&column.after),
             split: boxed(&column.split),

@@ -26,7 +26,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         lateness: 0,
     };
     let source = normalizer.sources.get(&*raw.source);
-    let (blocks, places) = Blocks::of(&raw.payloads);
+    let (blocks, places) = Blocks::of(raw);
     let mut decoder = Decoder {
         source: source.unwrap_or(&unknown),
         plans: &normalizer.plans,

@@ -1,7 +1,9 @@
 //! Mappings compiled: what is looked for in a record, and how what was found fills the columns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::captures::CaptureSet;
 use super::compile::Compiler;
 use super::lines::Layout;
 use super::mapping::{Mapping, MappingError, TextFile};
@@ -24,12 +26,28 @@ pub enum Piece {
     Capture(u16),
 }
 
+impl From {
+    pub fn captures(&self) -> impl Iterator<Item = u16> + '_ {
+        let (single, pieces) = match self {
+            From::Capture(capture) => (Some(*capture), &[][..]),
+            From::Template(pieces) => (None, &pieces[..]),
+        };
+        let of_pieces = pieces.iter().filter_map(|piece| match piece {
+            Piece::Capture(capture) => Some(*capture),
+            Piece::Text(_) => None,
+        });
+        single.into_iter().chain(of_pieces)
+    }
+}
+
 /// How one column is filled from the captures.
 pub struct ColumnPlan {
     /// Index in the event schema, or behind it for what a detection is made of.
     pub column: usize,
     pub kind: ColumnType,
     pub from: Vec<From>,
+    /// What `from` names: without any of it there is no value.
+    pub captures: CaptureSet,
     pub constant: Option<Box<str>>,
     pub after: Option<Box<str>>,
     pub split: Option<Box<str>>,
@@ -58,7 +76,7 @@ pub type Conditions = Vec<(usize, Vec<Pattern>)>;
 
 pub struct RelationPlan {
     pub from: usize,
-    pub kind: Box<str>,
+    pub kind: Arc<str>,
     pub to: usize,
     pub when: Conditions,
 }

@@ -160,7 +160,7 @@ impl Decoder<'_> {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(Refusal::TooLong(bytes.len()));
         }
-        std::str::from_utf8(bytes).map_err(|error| Refusal::NotUtf8(error.valid_up_to()))
+        simdutf8::compat::from_utf8(bytes).map_err(|error| Refusal::NotUtf8(error.valid_up_to()))
     }
 
     /// The record's format, and its end when the captures are those of that format already.

@@ -1,7 +1,8 @@
 //! The facts a batch's records state, counted while they are still borrowed text and made into relations once per batch.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use ahash::AHashMap;
 
 use super::plan::Plan;
 use crate::model::relation::RELATION_BUCKET;
@@ -21,9 +22,9 @@ struct Fact {
 
 #[derive(Default)]
 pub struct Facts {
-    numbers: HashMap<Arc<str>, u32>,
+    numbers: AHashMap<Arc<str>, u32>,
     texts: Vec<Arc<str>>,
-    held: HashMap<Key, Fact>,
+    held: AHashMap<Key, Fact>,
 }
 
 impl Facts {
@@ -67,9 +68,14 @@ impl Facts {
     /// As relations, in a fixed order.
     pub fn into_relations(self, plans: &[Plan], tenant: &Arc<str>) -> Vec<Relation> {
         let columns = EventSchema::get().columns();
-        let entity = |column: usize, text: u32| {
-            let kind = columns.get(column)?.entity.as_deref()?;
-            Entity::canonical(kind, self.texts.get(text as usize)?)
+        // By column and text: an entity is an end of many relations.
+        let mut entities: AHashMap<(usize, u32), Option<Entity>> = AHashMap::new();
+        let mut entity = |column: usize, text: u32| {
+            let canonical = || {
+                let kind = columns.get(column)?.entity.as_deref()?;
+                Entity::canonical(kind, self.texts.get(text as usize)?)
+            };
+            entities.entry((column, text)).or_insert_with(canonical).clone()
         };
         let mut set = RelationSet::default();
         for ((plan, relation, from, to, _), fact) in &self.held {
@@ -84,7 +90,7 @@ impl Facts {
             set.add(Relation {
                 tenant: tenant.clone(),
                 from,
-                kind: relation.kind.as_ref().into(),
+                kind: Arc::clone(&relation.kind),
                 to,
                 first_time: fact.first_time,
                 last_time: fact.last_time,

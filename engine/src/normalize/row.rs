@@ -173,6 +173,10 @@ impl Row {
     /// Resolves every column of a mapping.
     pub fn fill(&mut self, columns: &[ColumnPlan], record: Record<'_>, captures: &Captures) {
         for plan in columns {
+            let has_default = plan.constant.is_some() || plan.missing.is_some();
+            if !has_default && !captures.may_have(&plan.captures) {
+                continue;
+            }
             if !plan.when.is_empty() && !self.holds(&plan.when, record) {
                 continue;
             }

@@ -74,6 +74,7 @@ fn batch<'a>(payloads: impl IntoIterator<Item = &'a [u8]>, kafka: bool) -> RawBa
         source: "s".into(),
         input: InputId::file("s", "f.json"),
         payloads: payloads.collect(),
+        block: None,
         next: InputOffset::Kafka { next: 0 },
     }
 }
@@ -579,6 +580,39 @@ fn unescaped_text_is_not_copied() {
                 .iter()
                 .flatten()
                 .all(|text| inside.contains(&text.as_ptr())),
+            "{column}"
+        );
+    }
+}
+
+#[test]
+fn what_stands_in_the_batch_s_block_is_used_there() {
+    let agent = r#","userAgent":"an agent with a long name""#;
+    let lines: Vec<String> = (0..9)
+        .map(|n| cloudtrail(&n.to_string(), "2026-03-02T09:15:00Z", agent))
+        .collect();
+    let mut raw = batch(lines.iter().map(|line| line.as_bytes()), false);
+    let copied = normalizer("aws_cloudtrail").decode(&raw, INGESTED);
+    let block = Bytes::from(lines.join("\n"));
+    let mut start = 0;
+    for payload in &mut raw.payloads {
+        let end = start + payload.bytes.len();
+        // One stands elsewhere.
+        if start > 0 {
+            payload.bytes = block.slice(start..end);
+        }
+        start = end + 1;
+    }
+    let inside = block.as_ptr_range();
+    raw.block = Some(block.clone());
+    let normalized = normalizer("aws_cloudtrail").decode(&raw, INGESTED);
+    assert_eq!(normalized.events.batch(), copied.events.batch());
+    for column in ["raw", "http_request_user_agent"] {
+        let texts = normalized.events.text(column).iter().flatten();
+        let in_place: Vec<bool> = texts.map(|text| inside.contains(&text.as_ptr())).collect();
+        assert_eq!(
+            in_place,
+            [false, true, true, true, true, true, true, true, true],
             "{column}"
         );
     }

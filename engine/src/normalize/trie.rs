@@ -4,14 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::captures::{Captures, clear};
+use super::captures::{Captures, EACH_MAX, clear};
 use super::json::{Cursor, Fault, Kind, Span};
 use super::lines::{Layout, Tokens};
 use super::path::Step;
 use crate::model::Attributes;
-
-/// Values taken from `[*]` paths of one record; what comes after is passed over. Bounds what one record can put into list columns.
-pub const EACH_MAX: usize = 1024;
 
 /// A text inside a text inside a text: as deep as documents in strings are looked into.
 const INSIDE_MAX: usize = 3;
@@ -234,7 +231,7 @@ impl Trie {
                 .inner
                 .push_str(&String::from_utf8_lossy(value).replace('\0', "\u{fffd}"));
             let span = Span::new(Kind::Text, start, captures.inner.len());
-            captures.single[usize::from(*capture)] = Span { inner: true, ..span };
+            captures.set(*capture, Span { inner: true, ..span });
         }
     }
 
@@ -249,10 +246,9 @@ impl Trie {
             captures.waiting.push((at, span));
         }
         if let Some(capture) = node.capture.filter(|_| span.kind != Kind::Absent && !empty) {
-            if !node.many {
-                captures.single[usize::from(capture)] = span;
-            } else if captures.each.len() < EACH_MAX {
-                captures.each.push((capture, span));
+            match node.many {
+                true => captures.push(capture, span),
+                false => captures.set(capture, span),
             }
         }
     }
@@ -365,19 +361,14 @@ impl Trie {
         let Some(below) = &self.nodes[child].parts else {
             return self.value(child, bytes, cursor, captures, emit);
         };
-        let (each, inner, start) = (captures.each.len(), captures.inner.len(), cursor.at);
+        let (mark, start) = (captures.mark(), cursor.at);
         self.value(child, bytes, cursor, captures, emit)?;
         if self.nodes[child].part {
             self.look_into_strings(bytes, captures);
             emit(captures, Span::new(Kind::Container, start, cursor.at));
         }
         // The next element is another event.
-        for capture in below {
-            captures.single[usize::from(*capture)] = Span::default();
-        }
-        captures.each.truncate(each);
-        captures.inner.truncate(inner);
-        captures.ambiguous = false;
+        captures.back_to(mark, below);
         Ok(())
     }
 
@@ -412,9 +403,7 @@ impl Trie {
                             .is_ok_and(|span| Cursor::new(bytes, span.end as usize).peek().is_none());
                     if whole {
                         // The object takes the place of the string that held it.
-                        captures
-                            .each
-                            .retain(|(held, span)| Some(*held) != self.nodes[at].capture || *span != string);
+                        captures.take_back(self.nodes[at].capture, string);
                         // It was read to its end just now: it has no fault, and it makes no events of its own.
                         let _ = self.value(at, bytes, &mut cursor, captures, &mut |_, _| ());
                     }
@@ -452,7 +441,7 @@ impl Node {
 /// at most half full, so that nearly all are found or missed at the first place.
 #[derive(Clone, Default)]
 struct Keys {
-    held: Vec<(Box<str>, usize)>,
+    held: Vec<Key>,
     /// Numbers of `held`, counted from 1; 0 where there is none. As many as a power of two says.
     table: Vec<u16>,
 }
@@ -463,23 +452,29 @@ impl Keys {
     }
 
     fn get(&self, key: &[u8]) -> Option<usize> {
-        let mut place = self.place(key);
+        let ends = ends(key);
+        let mut place = self.place(ends, key.len());
         loop {
             // An empty table holds nothing, and no table is full.
             let number = *self.table.get(place)?;
-            let (held, node) = self.held.get(usize::from(number).checked_sub(1)?)?;
-            if held.as_bytes() == key {
-                return Some(*node);
+            let held = self.held.get(usize::from(number).checked_sub(1)?)?;
+            // The ends are all of a key of at most 16 bytes.
+            if held.ends == ends && held.text.len() == key.len() && (key.len() <= 16 || held.text.as_bytes() == key) {
+                return Some(held.node);
             }
             place = (place + 1) & (self.table.len() - 1);
         }
     }
 
     fn insert(&mut self, key: &str, node: usize) {
-        self.held.push((key.into(), node));
+        self.held.push(Key {
+            ends: ends(key.as_bytes()),
+            text: key.into(),
+            node,
+        });
         self.table = vec![0; (2 * self.held.len()).next_power_of_two()];
-        for (number, (held, _)) in (1..).zip(&self.held) {
-            let mut place = self.place(held.as_bytes());
+        for (number, held) in (1..).zip(&self.held) {
+            let mut place = self.place(held.ends, held.text.len());
             while self.table[place] != 0 {
                 place = (place + 1) & (self.table.len() - 1);
             }
@@ -487,23 +482,34 @@ impl Keys {
         }
     }
 
-    fn place(&self, key: &[u8]) -> usize {
+    fn place(&self, (first, last): (u64, u64), length: usize) -> usize {
         // 2^64 divided by the golden ratio: neighbours are spread far apart.
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        let (first, last) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-            _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
-                (Some(first), Some(last)) => (
-                    u64::from(u32::from_le_bytes(*first)),
-                    u64::from(u32::from_le_bytes(*last)),
-                ),
-                _ => key
-                    .iter()
-                    .fold((0, 0), |(bytes, _), byte| ((bytes << 8) | u64::from(*byte), 0)),
-            },
-        };
-        let mixed = (first ^ last.rotate_left(29) ^ key.len() as u64).wrapping_mul(SPREAD);
+        let mixed = (first ^ last.rotate_left(29) ^ length as u64).wrapping_mul(SPREAD);
         (mixed >> 32) as usize & self.table.len().saturating_sub(1)
+    }
+}
+
+#[derive(Clone)]
+struct Key {
+    ends: (u64, u64),
+    text: Box<str>,
+    node: usize,
+}
+
+/// The first and the last bytes of a key, up to eight each: two keys of one length up to 16 that have the same ends are the same.
+fn ends(key: &[u8]) -> (u64, u64) {
+    match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+            (Some(first), Some(last)) => (
+                u64::from(u32::from_le_bytes(*first)),
+                u64::from(u32::from_le_bytes(*last)),
+            ),
+            _ => key
+                .iter()
+                .fold((0, 0), |(bytes, _), byte| ((bytes << 8) | u64::from(*byte), 0)),
+        },
     }
 }
 

@@ -180,6 +180,7 @@ fn read(file: &mut BoundedFile, outlet: &Outlet) -> Result<bool, Stopped> {
             source: Arc::clone(&file.source),
             input: file.input.clone(),
             payloads: chunk.payloads,
+            block: chunk.block,
             next: file.reader.offset(),
         }))?;
     }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::files::{OPEN_FILES_MAX, expand, name_of};
 use super::outlet::{Outlet, Stopped};
-use super::reader::{FileReader, Fingerprint};
+use super::reader::{Chunk, FileReader, Fingerprint};
 use super::shape::Framing;
 use super::{Harm, SourceEvent, offsets_of};
-use crate::model::{InputId, InputOffset, Offsets, Payload, RawBatch};
+use crate::model::{InputId, InputOffset, Offsets, RawBatch};
 
 /// How often the files are looked at: a quarter of the freshness that is promised.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -222,7 +222,7 @@ impl Followed {
             };
             if self.tails[index].reader.bytes > 0 {
                 // Nothing may follow in this file for long: its offset must be known under this name all the same.
-                self.send(index, Vec::new(), outlet)?;
+                self.send(index, Chunk::default(), outlet)?;
             }
         }
         for (input, offset) in left {
@@ -291,7 +291,7 @@ impl Followed {
             self.complain(path, message, outlet)?;
             return Ok(false);
         }
-        let chunk = tail.reader.read(&tail.name, false);
+        let mut chunk = tail.reader.read(&tail.name, false);
         if !tail.reader.confirm() {
             // Truncated and written anew since the last look: what was read stands somewhere in the middle of other records.
             tail.renew(tail.reader.anew(tail.path.clone()));
@@ -299,7 +299,7 @@ impl Followed {
         }
         tail.at_end = chunk.at_end;
         let (has_grown, at_end) = (!chunk.payloads.is_empty(), chunk.at_end);
-        if let Some(reason) = chunk.trouble {
+        if let Some(reason) = chunk.trouble.take() {
             let (path, message) = (
                 tail.path.clone(),
                 format!("{}: {reason}; tried again when it grows", tail.name),
@@ -307,14 +307,14 @@ impl Followed {
             self.complain(path, message, outlet)?;
         }
         if has_grown {
-            self.send(index, chunk.payloads, outlet)?;
+            self.send(index, chunk, outlet)?;
         }
         Ok(has_grown || !at_end)
     }
 
-    fn send(&mut self, index: usize, payloads: Vec<Payload>, outlet: &Outlet) -> Result<(), Stopped> {
+    fn send(&mut self, index: usize, chunk: Chunk, outlet: &Outlet) -> Result<(), Stopped> {
         let tail = &mut self.tails[index];
-        if !payloads.is_empty() {
+        if !chunk.payloads.is_empty() {
             tail.last_growth = Instant::now();
             tail.is_idle = false;
             self.told.remove(&tail.path);
@@ -322,7 +322,8 @@ impl Followed {
         outlet.send(SourceEvent::Batch(RawBatch {
             source: Arc::clone(&self.source),
             input: tail.input.clone(),
-            payloads,
+            payloads: chunk.payloads,
+            block: chunk.block,
             next: tail.reader.offset(),
         }))
     }
@@ -426,6 +427,7 @@ impl Followed {
                     source: Arc::clone(&self.source),
                     input: parted.input.clone(),
                     payloads: chunk.payloads,
+                    block: chunk.block,
                     next,
                 }))?;
             }
@@ -456,10 +458,11 @@ impl Followed {
                 return Err(Stopped);
             }
             let chunk = tail.reader.read(&tail.name, false);
+            let at_end = chunk.at_end;
             if !chunk.payloads.is_empty() {
-                self.send(index, chunk.payloads, outlet)?;
+                self.send(index, chunk, outlet)?;
             }
-            if chunk.at_end {
+            if at_end {
                 return Ok(());
             }
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 
 use super::frame::{End, Frame, Framer};
@@ -60,6 +60,8 @@ impl Fingerprint {
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub payloads: Vec<Payload>,
+    /// What they stand in, when they fill at least half of it.
+    pub block: Option<Bytes>,
     /// Nothing more is there at present.
     pub at_end: bool,
     /// Why the rest of the file cannot be read.
@@ -292,6 +294,7 @@ impl FileReader {
         }
         let block = stream.block.split_to(used).freeze();
         self.bytes += used as u64;
+        chunk.block = (2 * taken >= READ_BYTES).then(|| block.clone());
         for (range, truncated) in found {
             self.records += 1;
             chunk.payloads.push(Payload {

@@ -161,6 +161,8 @@ impl State {
         let pending = std::mem::take(&mut partition.pending);
         let (_, last, _) = pending.found.last()?;
         let next = InputOffset::Kafka { next: last + 1 };
+        // Grown by doubling, it may be half empty; below that it is not worth keeping.
+        let is_full = 2 * pending.block.len() >= pending.block.capacity();
         let block = pending.block.freeze();
         let payload = |(range, offset, attributes): (Range<usize>, i64, Option<Arc<Attributes>>)| Payload {
             bytes: block.slice(range),
@@ -177,6 +179,7 @@ impl State {
             source: Arc::clone(source),
             input: partition.input.clone(),
             payloads,
+            block: is_full.then_some(block),
             next,
         };
         Some((batch, partition.assignment))
@@ -336,6 +339,7 @@ impl Context {
                     source,
                     input,
                     payloads: Vec::new(),
+                    block: None,
                     next: InputOffset::Kafka { next },
                 }))?;
             }

@@ -69,6 +69,7 @@ pub(in crate::source) fn run(
                 source: Arc::clone(source),
                 input: input.clone(),
                 payloads,
+                block: None,
                 next: InputOffset::Spool { next: reader.next },
             }))?;
             quiet_since = Instant::now();
