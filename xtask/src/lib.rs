@@ -7,6 +7,7 @@ pub mod demo;
 pub mod fuzz;
 pub mod kafka;
 pub mod plugins;
+pub mod rsyslog;
 pub mod test;
 
 /// Root of the workspace.

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cargo, kafka, plugins, target_dir};
+use crate::{cargo, kafka, plugins, rsyslog, target_dir};
 
 /// The verb: arguments are passed on to the test binaries (`cargo xtask test NAME` runs the tests whose name holds NAME).
 pub fn main(arguments: &[String]) -> Result<()> {
@@ -24,6 +24,10 @@ pub fn main(arguments: &[String]) -> Result<()> {
         .env("SENTRAIL_TEST_PLUGINS", &plugin_dir)
         .env("SENTRAIL_TEST_GUESTS", &guest_dir)
         .stdout(Stdio::piped());
+    match rsyslog::program(&target_dir().join("rsyslog")) {
+        Ok(program) => command.env("SENTRAIL_TEST_RSYSLOG", program),
+        Err(why) => command.env("SENTRAIL_TEST_NO_RSYSLOG", why),
+    };
     match &broker {
         Some(broker) => command
             .env("SENTRAIL_TEST_KAFKA", broker.bootstrap())
