@@ -1,6 +1,6 @@
 //! Sentrail: a streaming threat-correlation engine for AI infrastructure.
 //!
-//! Data travels one way: `source` → `normalize` → `detect` → `correlate` → `store`, and from there to `query`, `search` and
+//! Data travels one way: `source` → `normalize` → `lookup` → `detect` → `correlate` → `store`, and from there to `query`, `search` and
 //! `forward`. Only `pipeline` wires them together. ARCHITECTURE.md has the map.
 
 /// The C library's allocator keeps what its many arenas once held: twice the memory over a long run.
@@ -15,6 +15,8 @@ pub mod redact;
 pub mod source;
 
 pub mod normalize;
+
+pub mod lookup;
 
 pub mod detect;
 

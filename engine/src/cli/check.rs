@@ -1,11 +1,14 @@
 //! `sentrail check`
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::config::{self, ForwardKind, SourceKind};
+use crate::config::{self, ForwardKind, LookupFrom, LookupSettings, SourceKind};
 use crate::detect::Detectors;
+use crate::lookup::{self, LookupError};
 use crate::normalize::Normalizer;
-use crate::{forward, source, store};
+use crate::store::Views;
+use crate::{forward, pipeline, source, store};
 
 /// The configuration names something that cannot be used as things stand.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,20 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
         );
         tell(what, source::check(source).await.map_err(|error| error.to_string()))?;
     }
+    for lookup in &settings.lookups {
+        let (what, result) = match &lookup.from {
+            LookupFrom::File { path, format } => {
+                let loaded = lookup::load(lookup, path, *format, 0);
+                (
+                    path.display().to_string(),
+                    loaded.map(|loaded| format!("{} rows", loaded.table.rows())),
+                )
+            }
+            LookupFrom::Sql { .. } => ("sql".to_owned(), answer(lookup, dir).await),
+        };
+        let what = format!("lookup {} ({what}, {})", lookup.name, lookup.on);
+        tell(what, result.map_err(|error| error.reason))?;
+    }
     let detectors = Detectors::load(&settings.plugins, None)?;
     for plugin in detectors.manifests() {
         tell(
@@ -79,5 +96,16 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
     match unusable {
         0 => Ok(()),
         count => Err(Unusable(count).into()),
+    }
+}
+
+/// What a lookup's statement gives over a data directory, if there is one yet.
+async fn answer(lookup: &LookupSettings, dir: &Path) -> Result<String, LookupError> {
+    match store::open_readonly(dir).await {
+        Ok(view) => {
+            let table = pipeline::ask(lookup, &Views::fixed(Arc::new(view))).await?;
+            Ok(format!("{} rows at present", table.rows()))
+        }
+        Err(_) => Ok("asked when there are tables".to_owned()),
     }
 }

@@ -145,7 +145,7 @@ fn is_configuration(error: &anyhow::Error) -> bool {
     // A source that fails later, while it runs, stops the run as `PipelineError::Reading`.
     let of_sources = |error: &SourceError| !matches!(error, SourceError::Thread { .. });
     match error.downcast_ref::<PipelineError>() {
-        Some(PipelineError::Config(_) | PipelineError::Mapping(_)) => true,
+        Some(PipelineError::Config(_) | PipelineError::Mapping(_) | PipelineError::Lookup(_)) => true,
         Some(PipelineError::Detect(error)) => of_detectors(error),
         Some(PipelineError::Source(error)) => of_sources(error),
         Some(_) => false,

@@ -2,6 +2,7 @@
 //! variables that hold secrets: nothing is connected here.
 
 mod document;
+mod lookup;
 mod settings;
 mod source;
 mod target;

@@ -14,6 +14,8 @@ pub struct Settings {
     /// The directory of the site's own mapping files, beside those of the build.
     pub formats_dir: Option<PathBuf>,
     pub sources: Vec<SourceSettings>,
+    /// In the order in which they are applied.
+    pub lookups: Vec<LookupSettings>,
     pub plugins: PluginSettings,
     pub correlate: CorrelateSettings,
     pub serve: ServeSettings,
@@ -98,6 +100,59 @@ pub enum KafkaStart {
     Time(Micros),
     /// Nowhere: the group must have an offset, else the source fails.
     Committed,
+}
+
+/// A table that fills columns of events.
+#[derive(Clone, Debug)]
+pub struct LookupSettings {
+    pub name: String,
+    /// Whose events are looked up; `None`: everybody's.
+    pub tenant: Option<String>,
+    pub from: LookupFrom,
+    /// The event column whose value is looked up.
+    pub on: String,
+    /// How the table is searched; `None` where its format says so itself.
+    pub key: Option<LookupKey>,
+    /// Event column ← column of the table, or path in its records.
+    pub take: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum LookupFrom {
+    File {
+        path: PathBuf,
+        format: LookupFormat,
+    },
+    /// A statement over the engine's own tables, asked anew after each `refresh`.
+    Sql {
+        statement: String,
+        refresh: Duration,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupFormat {
+    Csv,
+    Parquet,
+    MaxMind,
+}
+
+#[derive(Clone, Debug)]
+pub struct LookupKey {
+    /// The column of the table that is compared with the event's.
+    pub column: String,
+    pub matching: LookupMatch,
+}
+
+/// When a row of the table belongs to a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LookupMatch {
+    /// Its key is the same.
+    #[default]
+    Exact,
+    /// Its key is the smallest network that holds the address.
+    Cidr,
 }
 
 /// Stands where words were that may hold anything: a detector's message, a guest's error.

@@ -16,7 +16,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const SPOOL_MB: u64 = 1024;
 /// A spool is freed in pieces of 16 MiB, and one is always open.
 const SPOOL_MB_MIN: u64 = 64;
-const TENANT_DEFAULT: &str = "default";
+pub(super) const TENANT_DEFAULT: &str = "default";
 
 pub(super) enum Source {
     File(File),

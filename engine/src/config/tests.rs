@@ -290,3 +290,88 @@ fn a_sites_formats_are_read_by_name() {
     let missing = read_formats(Some(&dir.path().join("absent"))).expect_err("absent");
     assert!(missing.to_string().contains("absent: cannot read it"), "{missing}");
 }
+
+const LOOKUP: &str = r#"
+[[lookup]]
+name = "assets"
+file = "assets.csv"
+on = "src_endpoint_ip"
+key = "ip"
+match = "cidr"
+take = { src_endpoint_zone = "site" }
+"#;
+
+#[test]
+fn a_lookup_says_what_it_looks_up_and_fills() {
+    let settings = check(&format!("{EXAMPLE}{LOOKUP}")).expect("valid");
+    let lookup = &settings.lookups[0];
+    assert_eq!(lookup.tenant.as_deref(), Some("default"));
+    assert!(matches!(&lookup.key, Some(key) if key.matching == LookupMatch::Cidr));
+    assert!(matches!(
+        &lookup.from,
+        LookupFrom::File {
+            format: LookupFormat::Csv,
+            ..
+        }
+    ));
+    let everybody = LOOKUP.replace("name = ", "tenant = \"*\"\nname = ");
+    let settings = check(&format!("{EXAMPLE}{everybody}")).expect("valid");
+    assert_eq!(settings.lookups[0].tenant, None);
+
+    let refused = |from: &str, to: &str, words: &[&str]| {
+        assert!(LOOKUP.contains(from), "the example has no {from}");
+        let text = format!("{EXAMPLE}{}", LOOKUP.replacen(from, to, 1));
+        let message = check(&text).expect_err(to);
+        for word in words.iter().chain(&["c.toml:", "[[lookup]] name = \"assets\""]) {
+            assert!(message.contains(word), "`{word}` is not in: {message}");
+        }
+    };
+    refused(
+        "assets.csv",
+        "assets.xls",
+        &[":42:8:", "assets.xls", ".csv, .parquet and .mmdb"],
+    );
+    refused("file = \"assets.csv\"\n", "", &["`file` or `sql` is missing"]);
+    refused("file = ", "sql = \"SELECT 1\"\nfile = ", &["side by side"]);
+    refused("file = ", "refresh = \"5m\"\nfile = ", &["refresh goes with `sql`"]);
+    refused(
+        "file = \"assets.csv\"",
+        "sql = \"SELECT 1\"\nrefresh = \"9ms\"",
+        &["refresh = \"9 ms\"", "1s"],
+    );
+    refused(
+        "file = \"assets.csv\"",
+        "sql = \"SELECT 1\"\ntenant = \"*\"",
+        &["tenant = \"*\""],
+    );
+    refused("key = \"ip\"\n", "", &["`key` is missing"]);
+    refused("assets.csv", "geo.mmdb", &[":44:7:", "has no `key`"]);
+    refused(
+        "\"src_endpoint_ip\"",
+        "\"src_endpoint\"",
+        &[":43:6:", "src_endpoint", "events.toml"],
+    );
+    refused("\"src_endpoint_ip\"", "\"row_count\"", &["row_count", "no text"]);
+    refused("match = \"cidr\"", "match = \"near\"", &["near", "exact", "cidr"]);
+    refused("{ src_endpoint_zone = \"site\" }", "{}", &["take is empty"]);
+    refused(
+        "src_endpoint_zone",
+        "src_zone",
+        &[":46:8:", "take: src_zone", "events.toml"],
+    );
+    refused(
+        "src_endpoint_zone",
+        "src_endpoint_ip",
+        &["src_endpoint_ip", "looked up"],
+    );
+    refused("\"site\"", "\"\"", &["src_endpoint_zone = \"\""]);
+    for column in ["event_id", "time", "tenant", "position", "raw", "unmapped", "flags"] {
+        refused("src_endpoint_zone", column, &[&format!("take: {column}: ")]);
+    }
+    refused(
+        "name = ",
+        "tenant = \"acme\"\nname = ",
+        &["acme", "no source", "\"default\" and \"*\""],
+    );
+    refused("take = ", "takes = ", &["takes", "unknown field"]);
+}

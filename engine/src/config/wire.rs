@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::document::{Fault, Place, Types};
+use super::lookup::Lookup;
 use super::settings::*;
 use super::source::Source;
 use super::target::{WebhookUrl, syslog_address};
@@ -35,6 +36,8 @@ pub struct Config {
     /// Read by [`super::document::Document::entries`].
     #[serde(default, rename = "source")]
     _source: Vec<IgnoredAny>,
+    #[serde(default)]
+    lookup: Vec<Lookup>,
     #[serde(default)]
     plugins: Plugins,
     #[serde(default)]
@@ -185,6 +188,13 @@ impl Config {
             .map(|(index, source)| source.validate(Place::Entry("source", index), env))
             .collect::<Result<Vec<_>, _>>()?;
         unique("source", sources.iter().map(|source| source.name.as_str()))?;
+        let lookups = self
+            .lookup
+            .into_iter()
+            .enumerate()
+            .map(|(index, lookup)| lookup.validate(Place::Entry("lookup", index), &sources))
+            .collect::<Result<Vec<_>, _>>()?;
+        unique("lookup", lookups.iter().map(|lookup| lookup.name.as_str()))?;
         let forward = forward
             .into_iter()
             .enumerate()
@@ -196,6 +206,7 @@ impl Config {
             storage: self.storage.validate()?,
             formats_dir: self.formats.dir.map(Into::into),
             sources,
+            lookups,
             plugins: PluginSettings {
                 hide_words: redact.is_some(),
                 ..self.plugins.validate()

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::PipelineError;
 use super::commit::Committer;
 use super::epoch::EpochRows;
+use super::lookups;
 use super::run::Engine;
 use super::waiting::{MARK, Waiting};
 use super::watermark::{InputTimes, SourceTime};
@@ -45,6 +46,8 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         &config::read_formats(settings.formats_dir.as_deref())?,
     )?;
     let mut detectors = Detectors::load(&settings.plugins, Some(&dir.join("cache")))?;
+    // A file that is missing or broken is told before anything else is touched.
+    let tables = lookups::read(&settings.lookups).await?;
     let (store, mut recovered) = Store::open(&dir).await?;
     let redactor = Redactor::new(settings.redact.as_ref());
     let sealer = settings
@@ -94,6 +97,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     // The journal is ahead of the tables: of two revisions of an incident the later one, which comes last, counts.
     correlator.resume(Vec::new(), Vec::new(), unstored);
     drop(session);
+    let lookups = lookups::start(tables, &settings.lookups, &views).await?;
 
     let sources: HashMap<Arc<str>, SourceTime> = settings
         .sources
@@ -150,6 +154,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         redactor,
         sealer,
         waiting,
+        lookups,
     }))
 }
 

@@ -1,10 +1,11 @@
-//! The only place that wires the stages together: sources → normalize → detect → correlate → store, and from there to the
+//! The only place that wires the stages together: sources → normalize → lookup → detect → correlate → store, and from there to the
 //! index, the journal and its sinks, and the servers.
 
 mod boot;
 mod commit;
 mod epoch;
 mod growth;
+mod lookups;
 mod report;
 mod run;
 mod servers;
@@ -19,12 +20,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use boot::incidents;
+pub use lookups::ask;
 pub use servers::search_function;
 pub use sql::{VERB as SERVE_SQL, serve_sql};
 
 use crate::config::{ConfigError, Settings};
 use crate::detect::{DetectError, PluginManifest, PluginProblem};
 use crate::forward::ForwardError;
+use crate::lookup::LookupError;
 use crate::normalize::MappingError;
 use crate::query::QueryError;
 use crate::search::SearchError;
@@ -46,6 +49,8 @@ pub enum PipelineError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     #[error(transparent)]
     Detect(#[from] DetectError),
     #[error(transparent)]

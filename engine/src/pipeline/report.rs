@@ -8,9 +8,10 @@ use arrow::array::{AsArray, StringViewArray};
 use super::boot::now;
 use super::run::Engine;
 use crate::detect::{self, PluginStatus};
+use crate::lookup::LookupStatus;
 use crate::model::{Detection, EventBatch, InputOffset, Micros, RawBatch, time};
 use crate::normalize::Normalized;
-use crate::serve::{Health, Part, PluginFigures, STALE_AFTER, SinkFigures, State};
+use crate::serve::{Health, LookupFigures, Part, PluginFigures, STALE_AFTER, SinkFigures, State};
 use crate::source::Harm;
 use crate::store::{self, Table};
 
@@ -68,6 +69,16 @@ impl Engine {
             };
             metrics.set_sink(&sink.name, figures);
         }
+        let lookups = parts.lookups.status();
+        for lookup in &lookups {
+            let figures = LookupFigures {
+                rows: lookup.rows,
+                loaded: lookup.loaded as f64 / time::SECOND as f64,
+                loads: lookup.loads,
+                failures: lookup.failures,
+            };
+            metrics.set_lookup(&lookup.name, figures);
+        }
         // A layer of which nothing is read at present is complete as far as anybody can know, and one whose inputs have yet to bring
         // something is complete up to no time that could be named: neither lags.
         let watermarks = parts.times.by_layer().into_iter();
@@ -103,6 +114,7 @@ impl Engine {
             epoch: Some(self.status.borrow().epoch),
             store: self.store_part(),
             sources: self.source_parts(),
+            lookups: lookups.into_iter().map(lookup_part).collect(),
             plugins: plugins
                 .iter()
                 .map(plugin_part)
@@ -176,6 +188,24 @@ impl Engine {
             .epoch
             .add(Table::PluginHealth, store::plugin_health_to_batch(&rows)?);
         Ok(())
+    }
+}
+
+fn lookup_part(lookup: LookupStatus) -> Part {
+    let (status, detail) = match lookup.trouble {
+        Some(trouble) => {
+            let read = time::to_rfc3339(lookup.loaded);
+            (
+                State::Degraded,
+                format!("{trouble}; the table read at {read} is in use"),
+            )
+        }
+        None => (State::Ok, String::new()),
+    };
+    Part {
+        name: lookup.name,
+        status,
+        detail,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::boot::{WATERMARK, now};
+use super::boot::{WATERMARK, arrow_error, now};
 use super::commit::{Committer, Durable, Sealed};
 use super::epoch::EpochRows;
 use super::growth::Growth;
@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::correlate::Correlator;
 use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Watermarks};
 use crate::forward::{Forwarder, Journal};
+use crate::lookup::Lookups;
 use crate::model::{Micros, Offsets, RawBatch};
 use crate::normalize::Normalizer;
 use crate::redact::{Redactor, Sealer};
@@ -66,6 +67,7 @@ pub struct Parts {
     pub sealer: Option<Arc<Sealer>>,
     /// … and these are.
     pub waiting: Waiting,
+    pub lookups: Lookups,
 }
 
 pub struct Engine {
@@ -222,6 +224,7 @@ impl Engine {
         let began = Instant::now();
         let parts = &mut self.parts;
         let mut decoded = parts.normalizer.decode(raw, now());
+        decoded.events = parts.lookups.apply(decoded.events).map_err(arrow_error)?;
         let decode = began.elapsed();
         decoded.relations = parts.redactor.relations(decoded.relations);
         parts.times.read(&raw.input, &raw.source, decoded.newest_time);
@@ -376,10 +379,7 @@ impl Engine {
             }
             if let Some(sealer) = &parts.sealer {
                 let (after, columns) = (parts.detectors.waiting_after(), parts.detectors.columns_of_waiting());
-                let kept = parts
-                    .waiting
-                    .save(number, after, &columns)
-                    .map_err(super::boot::arrow_error)?;
+                let kept = parts.waiting.save(number, after, &columns).map_err(arrow_error)?;
                 state.extend(kept);
                 state.insert(waiting::MARK.to_owned(), vec![1].into());
                 for (name, value) in state.iter_mut().filter(|(_, value)| !value.is_empty()) {

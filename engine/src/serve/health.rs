@@ -12,13 +12,13 @@ pub const STALE_AFTER: Duration = Duration::from_secs(30);
 pub enum State {
     #[default]
     Ok,
-    /// Works, with something to look at: a receiver is down, a plugin is quarantined, a file cannot be read.
+    /// Works, with something to look at: a receiver is down, a plugin is quarantined, a file or a lookup's new table cannot be read.
     Degraded,
     /// Does not do its work: nothing of a source can be read, an epoch does not become durable.
     Failed,
 }
 
-/// A source, a plugin, a sink or the store.
+/// A source, a lookup, a plugin, a sink or the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Part {
     pub name: String,
@@ -35,6 +35,7 @@ pub struct Health {
     pub epoch: Option<u64>,
     pub store: Part,
     pub sources: Vec<Part>,
+    pub lookups: Vec<Part>,
     pub plugins: Vec<Part>,
     pub sinks: Vec<Part>,
     /// What answers clients, but for this answer's own server.
@@ -42,10 +43,10 @@ pub struct Health {
 }
 
 impl Health {
-    /// The worst of its parts; a sink, a plugin or a server alone never makes the whole `failed`, for the stream goes on without it.
+    /// The worst of its parts; a lookup, a sink, a plugin or a server alone never makes the whole `failed`, for the stream goes on without it.
     pub fn overall(&self) -> State {
         let worst = |parts: &[Part]| parts.iter().map(|part| part.status).max().unwrap_or_default();
-        let side = [&self.plugins, &self.sinks, &self.servers].map(|parts| worst(parts));
+        let side = [&self.lookups, &self.plugins, &self.sinks, &self.servers].map(|parts| worst(parts));
         let side = side.into_iter().max().unwrap_or_default().min(State::Degraded);
         self.store.status.max(worst(&self.sources)).max(side)
     }
@@ -108,6 +109,14 @@ mod tests {
         assert_eq!(
             Health {
                 plugins: vec![part(State::Degraded)],
+                ..Health::default()
+            }
+            .overall(),
+            State::Degraded
+        );
+        assert_eq!(
+            Health {
+                lookups: vec![part(State::Degraded)],
                 ..Health::default()
             }
             .overall(),

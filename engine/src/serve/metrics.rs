@@ -51,6 +51,11 @@ struct SinkLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LookupLabel {
+    lookup: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StatusLabel {
     status: String,
 }
@@ -111,6 +116,16 @@ pub struct SinkFigures {
     pub lag: u64,
 }
 
+/// How a lookup stands: absolute figures, as it keeps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LookupFigures {
+    pub rows: u64,
+    /// When the table in use was read, in Unix seconds.
+    pub loaded: f64,
+    pub loads: u64,
+    pub failures: u64,
+}
+
 type BySource = Family<SourceLabel, Counter>;
 type ByPlugin = Family<PluginLabel, Counter>;
 type BySink = Family<SinkLabel, Counter>;
@@ -123,6 +138,7 @@ pub struct Metrics {
     plugins: Names,
     layers: Names,
     sinks: Names,
+    lookups: Names,
     records: BySource,
     bytes: BySource,
     events: BySource,
@@ -151,6 +167,10 @@ pub struct Metrics {
     forward_retries: BySink,
     forward_dead_letters: BySink,
     forward_lag: Family<SinkLabel, Gauge>,
+    lookup_rows: Family<LookupLabel, Gauge>,
+    lookup_loaded: Family<LookupLabel, Gauge<f64, AtomicU64>>,
+    lookup_loads: Family<LookupLabel, Counter>,
+    lookup_failures: Family<LookupLabel, Counter>,
     /// Incident revisions given by the alert journal.
     pub revisions: Counter,
     /// Epochs that became durable.
@@ -184,6 +204,7 @@ impl Metrics {
             plugins: Names::default(),
             layers: Names::default(),
             sinks: Names::default(),
+            lookups: Names::default(),
             records: Family::default(),
             bytes: Family::default(),
             events: Family::default(),
@@ -212,6 +233,10 @@ impl Metrics {
             forward_retries: Family::default(),
             forward_dead_letters: Family::default(),
             forward_lag: Family::default(),
+            lookup_rows: Family::default(),
+            lookup_loaded: Family::default(),
+            lookup_loads: Family::default(),
+            lookup_failures: Family::default(),
             revisions: Counter::default(),
             epochs: Counter::default(),
             epoch_seconds: Histogram::new(EPOCH_SECONDS),
@@ -352,6 +377,19 @@ impl Metrics {
             "Alerts a sink has not passed yet",
             self.forward_lag.clone(),
         );
+        registry.register("lookup_rows", "Rows of a lookup's table", self.lookup_rows.clone());
+        registry.register_with_unit(
+            "lookup_loaded_timestamp",
+            "When a lookup's table was read",
+            Unit::Seconds,
+            self.lookup_loaded.clone(),
+        );
+        registry.register("lookup_loads", "Tables that a lookup read", self.lookup_loads.clone());
+        registry.register(
+            "lookup_failures",
+            "Times that a lookup's table could not be read",
+            self.lookup_failures.clone(),
+        );
         self.registry = registry;
     }
 
@@ -467,6 +505,20 @@ impl Metrics {
         set(&self.forward_retries, figures.retries);
         set(&self.forward_dead_letters, figures.dead_letters);
         self.forward_lag.get_or_create(&label).set(signed(figures.lag));
+    }
+
+    /// Shows a lookup's absolute figures. They start with the process, so the counters never run backwards.
+    pub fn set_lookup(&self, name: &str, figures: LookupFigures) {
+        let label = LookupLabel {
+            lookup: self.lookups.bounded(name),
+        };
+        self.lookup_rows.get_or_create(&label).set(signed(figures.rows));
+        self.lookup_loaded.get_or_create(&label).set(figures.loaded);
+        let loads = self.lookup_loads.get_or_create(&label);
+        loads.inner().store(figures.loads, Ordering::Relaxed);
+        drop(loads);
+        let failures = self.lookup_failures.get_or_create(&label);
+        failures.inner().store(figures.failures, Ordering::Relaxed);
     }
 
     /// Everything as OpenMetrics text.

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::listener::{BoundedListener, HEAD_MAX, Patience};
 
 pub use health::{Health, Part, STALE_AFTER, State};
-pub use metrics::{LABELS_MAX, Metrics, PluginFigures, PluginMetrics, SinkFigures, SourceMetrics};
+pub use metrics::{LABELS_MAX, LookupFigures, Metrics, PluginFigures, PluginMetrics, SinkFigures, SourceMetrics};
 
 /// Connections at once; more wait in the operating system's queue. Scrapers, health checks and a few people need no more, and each
 /// costs a task and its buffers.

@@ -1,0 +1,124 @@
+//! File → table.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sha2::{Digest, Sha256};
+
+use super::maxmind::MaxMind;
+use super::rows::{RowsReader, place};
+use super::table::{BYTES_MAX, Draft, Table};
+use super::watch::Stamp;
+use super::{Loaded, LookupError};
+use crate::config::{LookupFormat, LookupSettings};
+use crate::model::Micros;
+
+/// Small enough that a batch of long cells stays small.
+const PARQUET_ROWS: usize = 1024;
+
+/// Reads the table of a lookup from its file. Blocks, and may take seconds for a large one.
+pub fn load(settings: &LookupSettings, path: &Path, format: LookupFormat, now: Micros) -> Result<Loaded, LookupError> {
+    let stamp = Stamp::of(path);
+    let wrong = |reason: String| LookupError {
+        name: settings.name.clone(),
+        reason: format!("{}: {reason}", path.display()),
+    };
+    let bytes = read(path).map_err(wrong)?;
+    let digest = hex::encode(Sha256::digest(&bytes));
+    let table = match format {
+        LookupFormat::Csv => csv(settings, &bytes, digest),
+        LookupFormat::Parquet => parquet(settings, bytes.into(), digest),
+        LookupFormat::MaxMind => {
+            MaxMind::open(settings, bytes).map(|(maxmind, unseen)| Table::maxmind(maxmind, unseen, digest))
+        }
+    };
+    Ok(Loaded {
+        table: table.map_err(wrong)?,
+        time: now,
+        stamp,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot read it: {error}");
+    let file = File::open(path).map_err(cannot)?;
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err("it is no file".into());
+    }
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(format!("larger than {} MiB", BYTES_MAX >> 20));
+    }
+    Ok(bytes)
+}
+
+/// RFC 4180 in UTF-8, with a header; a byte order mark and any line ending will do.
+pub(super) fn csv(settings: &LookupSettings, bytes: &[u8], digest: String) -> Result<Table, String> {
+    let line_at = |at: usize| 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(format!("line {}: a NUL byte; valid is text in UTF-8", line_at(at)));
+    }
+    let mut draft = Draft::new(settings)?;
+    let mut reader = ::csv::ReaderBuilder::new().from_reader(bytes);
+    let headers = reader.headers().map_err(|error| damage(&error))?.clone();
+    let names: Vec<&str> = headers.iter().map(str::trim).filter(|_| !headers.is_empty()).collect();
+    let (key, taken) = draft.columns();
+    let key = place(&names, key)?;
+    let taken = taken
+        .iter()
+        .map(|name| place(&names, name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut record = ::csv::StringRecord::new();
+    let mut line = 1;
+    while reader.read_record(&mut record).map_err(|error| damage(&error))? {
+        line = record.position().map_or(line, ::csv::Position::line);
+        let cells = taken.iter().map(|place| record.get(*place));
+        let pushed = draft.push(record.get(key).unwrap_or_default(), cells);
+        pushed.map_err(|reason| format!("line {line}: {reason}"))?;
+    }
+    // The reader lets the end of the file close what is open.
+    if bytes.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+        return Err(format!(
+            "a quotation mark is missing; the last row begins in line {line}"
+        ));
+    }
+    Ok(draft.finish(digest))
+}
+
+/// Without the text of cells.
+fn damage(error: &::csv::Error) -> String {
+    let line = |position: &Option<::csv::Position>| position.as_ref().map_or(1, ::csv::Position::line);
+    match error.kind() {
+        ::csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            format!("line {}: {len} cells, where the header has {expected_len}", line(pos))
+        }
+        ::csv::ErrorKind::Utf8 { pos, .. } => format!("line {}: no UTF-8", line(pos)),
+        _ => format!("cannot read it: {error}"),
+    }
+}
+
+fn parquet(settings: &LookupSettings, bytes: Bytes, digest: String) -> Result<Table, String> {
+    let damaged = |error: &dyn std::fmt::Display| format!("no readable Parquet: {error}");
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| damaged(&error))?;
+    // Looks for every column before rows are read.
+    RowsReader::new(settings, builder.schema())?;
+    let key = settings.key.iter().map(|key| key.column.as_str());
+    let names = key.chain(settings.take.values().map(String::as_str));
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+    let rows = builder.with_projection(mask).with_batch_size(PARQUET_ROWS).build();
+    let rows = rows.map_err(|error| damaged(&error))?;
+    let mut reader = RowsReader::new(settings, &arrow::array::RecordBatchReader::schema(&rows))?;
+    let mut count = 0;
+    for batch in rows {
+        let batch = batch.map_err(|error| damaged(&error))?;
+        let pushed = reader.push(&batch);
+        pushed.map_err(|reason| format!("rows {} to {}: {reason}", count + 1, count + batch.num_rows()))?;
+        count += batch.num_rows();
+    }
+    Ok(reader.finish(digest))
+}

@@ -1,0 +1,108 @@
+//! When a file is to be read again.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// How often a file that could not be used is tried again although nothing about it changed: what was wrong may lie around it.
+const POLLS_TO_RETRY: u32 = 30;
+
+/// What changes when a file does: it is another one, has another length, or was written or changed at another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// `None` where there is no file.
+    pub fn of(path: &Path) -> Option<Stamp> {
+        let of = |metadata: Metadata| Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        };
+        std::fs::metadata(path).ok().map(of)
+    }
+}
+
+/// A file that is looked at time and again.
+pub struct Watch {
+    /// As it was when it was read last.
+    read: Option<Stamp>,
+    /// As it was at the last look.
+    seen: Option<Stamp>,
+    retry_in: Option<u32>,
+}
+
+impl Watch {
+    pub fn new(read: Option<Stamp>) -> Watch {
+        Watch {
+            read,
+            seen: read,
+            retry_in: None,
+        }
+    }
+
+    /// Whether to read it: it is another than was read, and was the same at the last look, so that nobody is writing it.
+    pub fn is_due(&mut self, now: Option<Stamp>) -> bool {
+        let is_quiet = std::mem::replace(&mut self.seen, now) == now;
+        if let Some(polls) = &mut self.retry_in {
+            *polls = polls.saturating_sub(1);
+        }
+        is_quiet && (self.read != now || self.retry_in == Some(0))
+    }
+
+    pub fn was_read(&mut self, stamp: Option<Stamp>) {
+        self.read = stamp;
+        self.retry_in = None;
+    }
+
+    pub fn failed(&mut self, stamp: Option<Stamp>) {
+        self.read = stamp;
+        self.retry_in = Some(POLLS_TO_RETRY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(length: u64) -> Option<Stamp> {
+        Some(Stamp {
+            device: 1,
+            inode: 1,
+            length,
+            written: (1, 0),
+            changed: (1, 0),
+        })
+    }
+
+    #[test]
+    fn a_file_is_read_when_it_is_quiet_and_once() {
+        let mut watch = Watch::new(stamp(1));
+        assert!(!watch.is_due(stamp(1)));
+        assert!(!watch.is_due(stamp(2)), "somebody is writing");
+        assert!(!watch.is_due(stamp(3)), "still");
+        assert!(watch.is_due(stamp(3)));
+        watch.was_read(stamp(3));
+        assert!(!watch.is_due(stamp(3)));
+        assert!(!watch.is_due(None), "a rename may be under way");
+        assert!(watch.is_due(None));
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_after_a_while() {
+        let mut watch = Watch::new(stamp(1));
+        watch.failed(stamp(1));
+        let polls = (1..).find(|_| watch.is_due(stamp(1)));
+        assert_eq!(polls, Some(POLLS_TO_RETRY));
+        watch.was_read(stamp(1));
+        assert!((0..100).all(|_| !watch.is_due(stamp(1))));
+    }
+}
