@@ -109,7 +109,7 @@ fn a_changed_table_is_seen_by_the_next_event_and_a_broken_one_is_told() {
     });
     append(&log, 1, "192.0.2.1");
     append(&log, 2, "192.0.2.7");
-    assert_eq!(shown(2), r#"{"zone":"lab"}"#);
+    assert_eq!(shown(2), r#"{"zone":"lab","asn":null}"#);
     assert_eq!(shown(1), r#"{"zone":"south","asn":64501}"#);
 
     replace(&sites, "network,site,asn\n192.0.2.0/24,west,64502\n192.0.2.7,oops\n");
@@ -138,7 +138,7 @@ fn a_changed_table_is_seen_by_the_next_event_and_a_broken_one_is_told() {
 
     // What the tables said of an address before: of the first event nothing, for they were empty.
     let words = "SELECT api_request_uid AS id, resource_criticality AS word FROM events ORDER BY time";
-    assert_eq!(rows(&data, words)[0], r#"{"id":"call-0"}"#);
+    assert_eq!(rows(&data, words)[0], r#"{"id":"call-0","word":null}"#);
     assert_eq!(rows(&data, words)[4], r#"{"id":"call-4","word":"seen"}"#);
 
     let told = Command::new("kill").args(["-INT", &engine.0.id().to_string()]).status();
@@ -185,4 +185,31 @@ fn a_missing_or_broken_table_stops_the_start_and_check_says_so() {
     let (code, text) = ended("check");
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("lookup sites") && text.contains("1 rows"), "{text}");
+}
+
+#[test]
+fn looked_up_persons_are_redacted() {
+    let Some(plugins) = plugins() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    append(&dir.join("log.ndjson"), 0, "192.0.2.1");
+    std::fs::write(
+        dir.join("people.csv"),
+        "address,name,team\n192.0.2.1,Alice Example,research\n",
+    )
+    .unwrap();
+    let config = format!(
+        "[storage]\nurl = \"{dir}/data\"\n[plugins]\ndir = \"{}\"\n[redact]\nkey_env = \"REDACT\"\n\
+         [[source]]\nname = \"gateway\"\ntype = \"file\"\npath = \"{dir}/log.ndjson\"\nformat = \"litellm\"\n\
+         [[lookup]]\nname = \"people\"\nfile = \"{dir}/people.csv\"\non = \"src_endpoint_ip\"\nkey = \"address\"\n\
+         take = {{ actor_user_full_name = \"name\", actor_user_org_ou_name = \"team\" }}\n",
+        plugins.display(),
+        dir = dir.display(),
+    );
+    let mut engine = spawn_run(&config, &dir.join("c.toml"), &[("REDACT", "a key that nobody guesses")]);
+    assert!(wait(&mut engine, PATIENCE).unwrap().success());
+    let sql = "SELECT actor_user_full_name AS name, actor_user_org_ou_name AS team FROM events";
+    let row: serde_json::Value = serde_json::from_str(&rows(&dir.join("data"), sql)[0]).unwrap();
+    assert!(row["name"].as_str().unwrap().starts_with("hmac:"), "{row}");
+    assert_eq!(row["team"], "research");
 }

@@ -329,7 +329,7 @@ fn a_lookup_says_what_it_looks_up_and_fills() {
     refused(
         "assets.csv",
         "assets.xls",
-        &[":42:8:", "assets.xls", ".csv, .parquet and .mmdb"],
+        &[":43:8:", "assets.xls", ".csv, .parquet and .mmdb"],
     );
     refused("file = \"assets.csv\"\n", "", &["`file` or `sql` is missing"]);
     refused("file = ", "sql = \"SELECT 1\"\nfile = ", &["side by side"]);
@@ -345,11 +345,11 @@ fn a_lookup_says_what_it_looks_up_and_fills() {
         &["tenant = \"*\""],
     );
     refused("key = \"ip\"\n", "", &["`key` is missing"]);
-    refused("assets.csv", "geo.mmdb", &[":44:7:", "has no `key`"]);
+    refused("assets.csv", "geo.mmdb", &[":45:7:", "has no `key`"]);
     refused(
         "\"src_endpoint_ip\"",
         "\"src_endpoint\"",
-        &[":43:6:", "src_endpoint", "events.toml"],
+        &[":44:6:", "src_endpoint", "events.toml"],
     );
     refused("\"src_endpoint_ip\"", "\"row_count\"", &["row_count", "no text"]);
     refused("match = \"cidr\"", "match = \"near\"", &["near", "exact", "cidr"]);
@@ -357,7 +357,7 @@ fn a_lookup_says_what_it_looks_up_and_fills() {
     refused(
         "src_endpoint_zone",
         "src_zone",
-        &[":46:8:", "take: src_zone", "events.toml"],
+        &[":47:8:", "take: src_zone", "events.toml"],
     );
     refused(
         "src_endpoint_zone",

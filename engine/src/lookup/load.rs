@@ -59,14 +59,16 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 /// RFC 4180 in UTF-8, with a header; a byte order mark and any line ending will do.
 pub(super) fn csv(settings: &LookupSettings, bytes: &[u8], digest: String) -> Result<Table, String> {
-    let line_at = |at: usize| 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(format!("line {}: a NUL byte; valid is text in UTF-8", line_at(at)));
+        return Err(format!(
+            "line {}: a NUL byte; valid is text in UTF-8",
+            line_at(bytes, at as u64)
+        ));
     }
     let mut draft = Draft::new(settings)?;
     let mut reader = ::csv::ReaderBuilder::new().from_reader(bytes);
-    let headers = reader.headers().map_err(|error| damage(&error))?.clone();
-    let names: Vec<&str> = headers.iter().map(str::trim).filter(|_| !headers.is_empty()).collect();
+    let headers = reader.headers().map_err(|error| damage(bytes, &error))?.clone();
+    let names: Vec<&str> = headers.iter().map(str::trim).collect();
     let (key, taken) = draft.columns();
     let key = place(&names, key)?;
     let taken = taken
@@ -74,15 +76,16 @@ pub(super) fn csv(settings: &LookupSettings, bytes: &[u8], digest: String) -> Re
         .map(|name| place(&names, name))
         .collect::<Result<Vec<_>, _>>()?;
     let mut record = ::csv::StringRecord::new();
-    let mut line = 1;
-    while reader.read_record(&mut record).map_err(|error| damage(&error))? {
-        line = record.position().map_or(line, ::csv::Position::line);
+    let mut begin = 0;
+    while reader.read_record(&mut record).map_err(|error| damage(bytes, &error))? {
+        begin = record.position().map_or(begin, ::csv::Position::byte);
         let cells = taken.iter().map(|place| record.get(*place));
         let pushed = draft.push(record.get(key).unwrap_or_default(), cells);
-        pushed.map_err(|reason| format!("line {line}: {reason}"))?;
+        pushed.map_err(|reason| format!("line {}: {reason}", line_at(bytes, begin)))?;
     }
     // The reader lets the end of the file close what is open.
     if bytes.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+        let line = line_at(bytes, begin);
         return Err(format!(
             "a quotation mark is missing; the last row begins in line {line}"
         ));
@@ -90,9 +93,17 @@ pub(super) fn csv(settings: &LookupSettings, bytes: &[u8], digest: String) -> Re
     Ok(draft.finish(digest))
 }
 
+/// The line of the first text at or after `at`: the reader's own count is one short where lines end in CRLF.
+fn line_at(bytes: &[u8], at: u64) -> usize {
+    let at = usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+    let ends = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
+    let text = at + bytes[at..].iter().take_while(ends).count();
+    1 + bytes[..text].iter().filter(|byte| **byte == b'\n').count()
+}
+
 /// Without the text of cells.
-fn damage(error: &::csv::Error) -> String {
-    let line = |position: &Option<::csv::Position>| position.as_ref().map_or(1, ::csv::Position::line);
+fn damage(bytes: &[u8], error: &::csv::Error) -> String {
+    let line = |position: &Option<::csv::Position>| line_at(bytes, position.as_ref().map_or(0, ::csv::Position::byte));
     match error.kind() {
         ::csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
             format!("line {}: {len} cells, where the header has {expected_len}", line(pos))
