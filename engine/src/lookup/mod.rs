@@ -167,15 +167,13 @@ impl Slot {
 }
 
 fn tell(name: &str, table: &Table) {
-    let told = table.told();
-    tracing::info!(
-        lookup = name,
-        rows = table.rows(),
-        repeated_keys = told.repeated,
-        rows_without_key = told.keyless,
-        sha256 = told.digest,
-        "lookup table read"
-    );
+    let (told, rows) = (table.told(), table.rows());
+    let (repeated, keyless) = (told.repeated, told.keyless);
+    match told.digest.as_str() {
+        // Statements are asked time and again.
+        "" => tracing::debug!(lookup = name, rows, repeated, keyless, "lookup statement answered"),
+        sha256 => tracing::info!(lookup = name, rows, repeated, keyless, sha256, "lookup table read"),
+    }
     for path in &told.unseen {
         tracing::warn!(lookup = name, "none of the first records has `{path}`");
     }
