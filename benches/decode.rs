@@ -138,6 +138,7 @@ fn normalizer(format: &str) -> Result<Normalizer> {
         tenant: "default".into(),
         format: format.into(),
         lateness: None,
+        silent_after: Default::default(),
         kind: SourceKind::File {
             glob: "*".into(),
             follow: false,

@@ -331,3 +331,58 @@ fn an_incident_that_only_grows_is_not_told_anew_with_every_batch() {
     run_to_end(&config, &scratch.path().join("calm.toml"));
     assert_same(&outcome(&calm), &outcome(&data), "told in pieces");
 }
+
+#[test]
+fn a_source_that_falls_silent_is_told_once_per_silence() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
+    std::fs::create_dir(&plugins).unwrap();
+    let logs = scratch.path().join("logs");
+    let records = simulated(3, 300);
+    let (last, first) = records["litellm"].split_last().unwrap();
+    write_logs(&logs, &BTreeMap::from([("litellm", first.to_vec())]));
+    let port = free_port();
+    let config = format!(
+        "[storage]\nurl = \"{}\"\nflush_interval = \"300ms\"\n[plugins]\ndir = \"{}\"\n[serve]\nhttp = \"127.0.0.1:{port}\"\n\
+         [[source]]\nname = \"chat\"\ntype = \"file\"\npath = \"{}/*.ndjson\"\nformat = \"litellm\"\nfollow = true\nsilent_after = \"2s\"\n",
+        data.display(),
+        plugins.display(),
+        logs.display()
+    );
+    let at = scratch.path().join("c.toml");
+    let told = || match epochs(&data) {
+        0 => Vec::new(),
+        _ => rows(
+            &data,
+            "SELECT detection_id, rule, severity, message, techniques, entities FROM detections \
+             WHERE plugin = 'sentrail.source-health'",
+        ),
+    };
+    let mut engine = spawn_run(&config, &at, &[]);
+    until("a detection", || told().len() == 1);
+    let found = told();
+    for part in ["\"silent\"", "High", "source chat", "2 s", "T1685", "log_source:chat"] {
+        assert!(found[0].contains(part), "{part}: {found:?}");
+    }
+    assert_eq!(count(&data, "incidents"), 0, "one finding that is not critical");
+    until("health says so", || {
+        let health = http_get(port, "/healthz").unwrap_or_default();
+        health.contains("degraded") && health.contains("no record could be read since")
+    });
+
+    let _ = engine.kill();
+    let _ = engine.wait();
+    let mut engine = spawn_run(&config, &at, &[]);
+    until("it runs again", || http_get(port, "/healthz").is_some());
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(told(), found, "the same silence goes on");
+
+    let path = logs.join("litellm.ndjson");
+    let mut log = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+    writeln!(log, "{last}").unwrap();
+    until("the next silence", || told().len() == 2);
+    until("an incident of the two", || count(&data, "incidents") == 1);
+    assert_eq!(count(&data, "events"), records["litellm"].len());
+    let _ = engine.kill();
+    let _ = engine.wait();
+}

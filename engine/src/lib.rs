@@ -32,6 +32,8 @@ pub mod forward;
 
 pub mod serve;
 
+pub mod source_health;
+
 pub mod simulate;
 
 pub mod pipeline;

@@ -91,6 +91,7 @@ fn normalizer(format: &str) -> Normalizer {
         tenant: "default".to_owned(),
         format: format.to_owned(),
         lateness: None,
+        silent_after: Default::default(),
         kind: SourceKind::File {
             glob: "f".to_owned(),
             follow: false,

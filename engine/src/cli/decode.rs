@@ -39,6 +39,7 @@ pub fn decode(arguments: &Arguments) -> anyhow::Result<()> {
         tenant: "default".into(),
         format: arguments.format.clone(),
         lateness: None,
+        silent_after: Default::default(),
         kind: SourceKind::File {
             glob: path.display().to_string(),
             follow: false,

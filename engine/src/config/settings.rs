@@ -42,7 +42,26 @@ pub struct SourceSettings {
     pub format: String,
     /// How much later than its newest neighbour an event of one input may come and still be in order. `None`: the mapping's own.
     pub lateness: Option<Micros>,
+    /// Of a source that is listened to; one that is read to its end is never silent.
+    pub silent_after: SilentAfter,
     pub kind: SourceKind,
+}
+
+impl SourceSettings {
+    /// Whether there is more to come, for ever.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.kind, SourceKind::File { follow: false, .. })
+    }
+}
+
+/// After how long a silence is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SilentAfter {
+    /// When it is much longer than the source uses to pause.
+    #[default]
+    Learned,
+    Span(Micros),
+    Never,
 }
 
 #[derive(Clone, Debug)]

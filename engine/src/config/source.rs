@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::document::{Fault, Place, Types};
 use super::settings::*;
-use super::wire::{Env, Pause, Span, secret};
+use super::wire::{Env, Pause, Silent, Span, secret};
 
 /// Longer than a broker's usual pauses, short enough that a quiet topic does not hold stateful detectors back for long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ pub(super) struct File {
     format: String,
     tenant: Option<String>,
     lateness: Option<Span>,
+    silent_after: Option<Silent>,
     #[serde(default)]
     follow: bool,
 }
@@ -54,6 +55,7 @@ pub(super) struct Kafka {
     format: String,
     tenant: Option<String>,
     lateness: Option<Span>,
+    silent_after: Option<Silent>,
     idle_timeout: Option<Pause>,
     start: Option<String>,
     #[serde(default)]
@@ -69,6 +71,7 @@ pub(super) struct Http {
     format: String,
     tenant: Option<String>,
     lateness: Option<Span>,
+    silent_after: Option<Silent>,
     idle_timeout: Option<Pause>,
     spool_mb: Option<u64>,
 }
@@ -82,6 +85,7 @@ pub(super) struct Syslog {
     format: String,
     tenant: Option<String>,
     lateness: Option<Span>,
+    silent_after: Option<Silent>,
     idle_timeout: Option<Pause>,
     spool_mb: Option<u64>,
 }
@@ -107,11 +111,23 @@ impl Source {
     pub(super) fn validate(self, place: Place, env: Env) -> Result<SourceSettings, Fault> {
         match self {
             Source::File(file) => {
+                if file.silent_after.is_some() && !file.follow {
+                    let message = "silent_after is of sources that are listened to: set follow = true, or leave it out, for files that are \
+                                   read to their ends";
+                    return Err(Fault::new(place, "silent_after", message));
+                }
                 let kind = SourceKind::File {
                     glob: file.path,
                     follow: file.follow,
                 };
-                Ok(settings(file.name, file.format, file.tenant, file.lateness, kind))
+                Ok(settings(
+                    file.name,
+                    file.format,
+                    file.tenant,
+                    file.lateness,
+                    file.silent_after,
+                    kind,
+                ))
             }
             Source::Kafka(kafka) => {
                 let brokers = kafka.brokers.into_vec().join(",");
@@ -136,7 +152,14 @@ impl Source {
                     idle_timeout: idle_timeout(kafka.idle_timeout),
                     properties: kafka_properties(env, place, kafka.properties)?,
                 });
-                Ok(settings(kafka.name, kafka.format, kafka.tenant, kafka.lateness, kind))
+                Ok(settings(
+                    kafka.name,
+                    kafka.format,
+                    kafka.tenant,
+                    kafka.lateness,
+                    kafka.silent_after,
+                    kind,
+                ))
             }
             Source::Http(http) => {
                 let listen = http.listen;
@@ -157,7 +180,14 @@ impl Source {
                     tokens,
                     spool: spool(place, http.idle_timeout, http.spool_mb)?,
                 });
-                Ok(settings(http.name, http.format, http.tenant, http.lateness, kind))
+                Ok(settings(
+                    http.name,
+                    http.format,
+                    http.tenant,
+                    http.lateness,
+                    http.silent_after,
+                    kind,
+                ))
             }
             Source::Syslog(syslog) => {
                 let Syslog { tcp, udp, .. } = syslog;
@@ -175,6 +205,7 @@ impl Source {
                     syslog.format,
                     syslog.tenant,
                     syslog.lateness,
+                    syslog.silent_after,
                     kind,
                 ))
             }
@@ -191,6 +222,7 @@ fn settings(
     format: String,
     tenant: Option<String>,
     lateness: Option<Span>,
+    silent_after: Option<Silent>,
     kind: SourceKind,
 ) -> SourceSettings {
     SourceSettings {
@@ -198,6 +230,7 @@ fn settings(
         tenant: tenant.unwrap_or_else(|| TENANT_DEFAULT.into()),
         format,
         lateness: lateness.map(Span::micros),
+        silent_after: silent_after.map_or_else(SilentAfter::default, |silent| silent.0),
         kind,
     }
 }

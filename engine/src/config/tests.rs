@@ -238,6 +238,30 @@ fn no_length_of_time_but_lateness_may_be_nothing() {
 }
 
 #[test]
+fn how_long_a_source_may_be_silent() {
+    let of = |value: &str| {
+        let settings = check(&EXAMPLE.replace("spool_mb = 64", &format!("silent_after = {value}"))).expect("valid");
+        settings.sources[3].silent_after
+    };
+    assert_eq!(of("\"20m\""), SilentAfter::Span(1_200_000_000));
+    assert_eq!(of("\"never\""), SilentAfter::Never);
+    assert_eq!(
+        check(EXAMPLE).expect("valid").sources[1].silent_after,
+        SilentAfter::Learned
+    );
+    for value in ["\"soon\"", "\"0s\""] {
+        let wrong = format!("silent_after = {value}");
+        refused("spool_mb = 64", &wrong, &["c.toml:", "silent_after", "10s", "never"]);
+    }
+    let bounded = "path = \"logs/*.json\"";
+    refused(
+        bounded,
+        &format!("{bounded}\nsilent_after = \"1h\""),
+        &["silent_after", "follow = true"],
+    );
+}
+
+#[test]
 fn one_topic_need_not_be_a_list() {
     let settings = check(&EXAMPLE.replace("[\"llm\"]", "\"llm\"")).expect("valid");
     assert!(matches!(&settings.sources[1].kind, SourceKind::Kafka(kafka) if kafka.topics == ["llm"]));

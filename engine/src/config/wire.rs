@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, IntoDeserializer};
 
 use super::document::{Fault, Place, Types};
 use super::lookup::Lookup;
@@ -164,6 +164,24 @@ impl<'de> Deserialize<'de> for Pause {
                 "0 makes no sense here; valid is a length of time such as \"10s\"",
             )),
             Span(span) => Ok(Pause(span)),
+        }
+    }
+}
+
+/// A length of time that is not nothing, or `never`.
+#[derive(Clone, Copy)]
+pub(super) struct Silent(pub(super) SilentAfter);
+
+impl<'de> Deserialize<'de> for Silent {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Silent, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "never" {
+            return Ok(Silent(SilentAfter::Never));
+        }
+        let span: Result<Pause, D::Error> = Pause::deserialize(text.as_str().into_deserializer());
+        match span {
+            Ok(Pause(span)) => Ok(Silent(SilentAfter::Span(Span(span).micros()))),
+            Err(error) => Err(serde::de::Error::custom(format!("{error}, or \"never\""))),
         }
     }
 }

@@ -74,7 +74,7 @@ pub type Span = (Micros, Micros);
 /// used by everybody: sharing one says nothing.
 pub fn links(entity: &Entity) -> bool {
     match &*entity.kind {
-        "access_key" | "gateway_key" | "session" | "conversation" | "address" => true,
+        "access_key" | "gateway_key" | "session" | "conversation" | "address" | "log_source" => true,
         // The provider's own services act for everybody.
         "principal" => !entity.value.ends_with(".amazonaws.com"),
         _ => false,

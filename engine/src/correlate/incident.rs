@@ -41,7 +41,7 @@ pub fn assemble(
         .map(|detection| detection.severity)
         .max()
         .unwrap_or(Severity::Informational);
-    let layers: BTreeSet<&str> = members.iter().map(|detection| detection.layer.as_str()).collect();
+    let layers = layers(&members);
     let mut entities = BTreeSet::new();
     for roled in members.iter().flat_map(|detection| &detection.entities) {
         if entities.len() < ENTITIES_MAX {
@@ -142,7 +142,7 @@ fn score(members: &[&Detection]) -> Vec<ScorePart> {
         });
     }
     let techniques = techniques(members);
-    let layers: BTreeSet<&str> = members.iter().map(|detection| detection.layer.as_str()).collect();
+    let layers = layers(members);
     for (name, count, (each, most)) in [
         ("techniques", techniques.len(), TECHNIQUE_POINTS),
         ("layers", layers.len(), LAYER_POINTS),
@@ -157,6 +157,12 @@ fn score(members: &[&Detection]) -> Vec<ScorePart> {
         }
     }
     parts
+}
+
+/// What is found of a source of several layers has none.
+fn layers<'a>(members: &[&'a Detection]) -> BTreeSet<&'a str> {
+    let layers = members.iter().map(|detection| detection.layer.as_str());
+    layers.filter(|layer| !layer.is_empty()).collect()
 }
 
 fn techniques(members: &[&Detection]) -> Vec<String> {

@@ -204,6 +204,7 @@ fn finding_info(id: &str, finding: Option<&Finding>, most: usize) -> Value {
     if !finding.plugin_version.is_empty() {
         analytic["version"] = json!(finding.plugin_version);
     }
+    let layer = Some(&finding.layer).filter(|layer| !layer.is_empty()).into_iter();
     json!({
         "uid": id,
         "title": cut(&finding.title, TEXT_BYTES_MAX),
@@ -211,7 +212,7 @@ fn finding_info(id: &str, finding: Option<&Finding>, most: usize) -> Value {
         "created_time": milliseconds(finding.time),
         "analytic": analytic,
         "attacks": attacks(&finding.techniques, most),
-        "data_sources": [finding.layer],
+        "data_sources": layer.collect::<Vec<_>>(),
         // The object has no severity of its own.
         "tags": [{ "name": "severity", "value": finding.severity.text() }],
         "product": product(),

@@ -7,6 +7,10 @@ use super::id::Id;
 use super::severity::Severity;
 use super::time::Micros;
 
+/// `plugin` of what the engine itself finds of its sources. No plugin's id has a dot. Its messages hold names of the configuration, counts
+/// and times, and nothing of a record.
+pub const SOURCE_HEALTH: &str = "sentrail.source-health";
+
 /// One finding of one rule. Immutable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
@@ -54,4 +58,6 @@ pub struct Rejected {
     /// The bytes as they came, cut to a named limit.
     pub raw: Vec<u8>,
     pub ingested_time: Micros,
+    /// Newest event time before it in its batch that can be believed. Not stored.
+    pub newest_before: Option<Micros>,
 }

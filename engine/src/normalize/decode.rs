@@ -325,6 +325,7 @@ impl Decoder<'_> {
             reason,
             raw: bytes[..bytes.len().min(REJECTED_BYTES_MAX)].to_vec(),
             ingested_time: self.ingested,
+            newest_before: self.out.newest,
         });
     }
 }

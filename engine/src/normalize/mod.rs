@@ -196,6 +196,7 @@ impl Normalizer {
             tenant: "default".to_owned(),
             format: mapping.content.format.clone(),
             lateness: None,
+            silent_after: Default::default(),
             kind: SourceKind::File {
                 glob: own.file.clone(),
                 follow: false,

@@ -27,6 +27,7 @@ fn source(name: &str, format: &str) -> SourceSettings {
         tenant: "acme".to_owned(),
         format: format.to_owned(),
         lateness: None,
+        silent_after: Default::default(),
         kind,
     }
 }

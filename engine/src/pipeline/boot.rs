@@ -31,6 +31,7 @@ use crate::query::{self, QueryError};
 use crate::redact::{Redactor, Sealer, seal};
 use crate::search::Index;
 use crate::source::{self, Progress};
+use crate::source_health::{SourceHealth, Watched};
 use crate::store::{self, Recovered, Store, StoreError, Table, Views};
 
 /// How far back ids of events are looked up at first; further, until as many are known as a run remembers.
@@ -117,6 +118,21 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
             )
         })
         .collect();
+    let mut source_health = SourceHealth::new(
+        settings.sources.iter().map(|source| Watched {
+            name: source.name.clone(),
+            tenant: source.tenant.clone(),
+            layers: normalizer
+                .layers(&source.name)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            lateness: normalizer.lateness(&source.name),
+            silent_after: source.is_live().then_some(source.silent_after),
+        }),
+        now(),
+    );
+    source_health.restore(&recovered.state);
     // A port that is taken is told before anything is read or sent.
     let serve = super::servers::start(&settings.serve, &dir, &views).await?;
     let forwarder = Forwarder::start(&settings.forward, &dir.join("forward"), journal.reader()?)?;
@@ -134,6 +150,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     )?;
     Ok(Engine::new(super::run::Parts {
         times: InputTimes::new(sources),
+        source_health,
         committer: Committer::start(store),
         settings,
         normalizer,

@@ -154,6 +154,7 @@ impl Engine {
     }
 
     fn source_parts(&self) -> Vec<Part> {
+        let silent: BTreeMap<&str, String> = self.parts.source_health.silent().collect();
         let part = |source: &crate::config::SourceSettings| {
             let name = source.name.as_str();
             let missing = self.missing.get(name).and_then(|missing| missing.split_first());
@@ -161,7 +162,10 @@ impl Engine {
                 (Some((Harm::Total, message)), _) => (State::Failed, message.clone()),
                 (Some((_, message)), _) | (None, Some((message, []))) => (State::Degraded, message.clone()),
                 (None, Some((message, more))) => (State::Degraded, format!("{message} (and {} more)", more.len())),
-                (None, None) => (State::Ok, String::new()),
+                (None, None) => match silent.get(name) {
+                    Some(words) => (State::Degraded, words.clone()),
+                    None => (State::Ok, String::new()),
+                },
             };
             Part {
                 name: name.to_owned(),

@@ -18,7 +18,7 @@ use super::servers::Servers;
 use super::waiting::{self, Waiting};
 use super::watermark::InputTimes;
 use super::{PipelineError, Status};
-use crate::config::Settings;
+use crate::config::{Settings, SourceKind};
 use crate::correlate::Correlator;
 use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Watermarks};
 use crate::forward::{Forwarder, Journal};
@@ -28,6 +28,7 @@ use crate::normalize::Normalizer;
 use crate::redact::{Redactor, Sealer};
 use crate::search::{Index, Searcher};
 use crate::source::{Harm, Progress, SourceEvent, Sources};
+use crate::source_health::{Arrived, Hearing, SourceHealth};
 use crate::store::{self, EpochData, Views};
 
 /// How often incidents are journaled and new rows become visible: well under the second in which an event must be queryable.
@@ -56,6 +57,7 @@ pub struct Parts {
     pub events: mpsc::Receiver<SourceEvent>,
     pub progress: Arc<Progress>,
     pub times: InputTimes,
+    pub source_health: SourceHealth,
     pub committer: Committer,
     pub stopped: watch::Receiver<bool>,
     pub recovered_epoch: u64,
@@ -154,6 +156,7 @@ impl Engine {
                 last_beat = Instant::now();
             }
             if last_report.elapsed() >= REPORT_INTERVAL {
+                block_in_place(|| self.listen())?;
                 self.report();
                 last_report = Instant::now();
                 if !self.parts.times.waiting() {
@@ -186,6 +189,7 @@ impl Engine {
             SourceEvent::Ended(input) => {
                 self.parts.times.ended(&input);
                 self.parts.progress.ended(&input);
+                self.parts.source_health.ended(&input);
                 block_in_place(|| self.advance())?;
             }
             SourceEvent::Revoking { source, done, .. } => {
@@ -229,6 +233,15 @@ impl Engine {
         decoded.relations = parts.redactor.relations(decoded.relations);
         parts.times.read(&raw.input, &raw.source, decoded.newest_time);
         parts.progress.decoded(&raw.input, decoded.newest_time);
+        let arrived = Arrived {
+            source: &raw.source,
+            input: &raw.input,
+            events: &decoded.events,
+            rejected: &decoded.rejected,
+            records: decoded.records,
+            newest: decoded.newest_time,
+        };
+        parts.source_health.arrived(&arrived, now());
         parts.offsets.insert(raw.input.clone(), raw.next.clone());
         parts.epoch.moved = true;
         parts.epoch.bytes += decoded.bytes.max(decoded.records * RECORD_BYTES_MIN) as usize;
@@ -276,10 +289,35 @@ impl Engine {
     /// Lets event time pass as far as the inputs allow.
     fn advance(&mut self) -> Result<(), PipelineError> {
         let began = Instant::now();
-        let found = self.parts.detectors.advance(&Watermarks(self.parts.times.by_layer()));
+        let watermarks = Watermarks(self.parts.times.by_layer());
+        let mut found = self.parts.detectors.advance(&watermarks);
+        found.detections.extend(self.parts.source_health.advance(&watermarks.0));
         self.status
             .send_modify(|status| status.seconds.detect += began.elapsed().as_secs_f64());
         self.found(found)
+    }
+
+    /// Tells of sources that have been silent for too long.
+    fn listen(&mut self) -> Result<(), PipelineError> {
+        let parts = &mut self.parts;
+        let detections = parts.source_health.look(now(), |name| {
+            let is_troubled = self.troubles.contains_key(name);
+            let mut sources = parts.settings.sources.iter();
+            // The other members of a consumer group may hold all partitions.
+            let may_have_none =
+                sources.any(|source| source.name == name && matches!(source.kind, SourceKind::Kafka(_)));
+            Hearing {
+                is_deaf: may_have_none && !is_troubled && !parts.times.has_inputs(name),
+                is_troubled,
+            }
+        });
+        if detections.is_empty() {
+            return Ok(());
+        }
+        self.found(DetectOutput {
+            detections,
+            relations: Vec::new(),
+        })
     }
 
     fn found(&mut self, found: DetectOutput) -> Result<(), PipelineError> {
@@ -365,6 +403,7 @@ impl Engine {
         }
         let sealed = block_in_place(|| -> Result<Sealed, PipelineError> {
             let mut state = self.parts.detectors.save();
+            state.extend(self.parts.source_health.save());
             // A plugin may fail at that too.
             self.tell_plugin_health(true)?;
             let parts = &mut self.parts;
@@ -443,7 +482,8 @@ impl Engine {
         // Sources that were told to stop may have batches on their way; they are read again after the next start.
         self.parts.sources.stop();
         if self.running == 0 {
-            let found = self.parts.detectors.advance(&Watermarks(BTreeMap::new()));
+            let mut found = self.parts.detectors.advance(&Watermarks(BTreeMap::new()));
+            found.detections.extend(self.parts.source_health.finish());
             self.found(found)?;
         }
         self.seal().await?;

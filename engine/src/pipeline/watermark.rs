@@ -95,6 +95,11 @@ impl InputTimes {
         self.inputs.remove(input);
     }
 
+    /// Whether an input of the source is open.
+    pub fn has_inputs(&self, source: &str) -> bool {
+        self.inputs.values().any(|input| *input.source == *source)
+    }
+
     /// Whether a source has yet to say what inputs it has.
     pub fn waiting(&self) -> bool {
         !self.unheard.is_empty()

@@ -254,6 +254,7 @@ fn bytes_are_shown_as_hexadecimal_digits() {
         reason: "no JSON".to_string(),
         raw: vec![0, 255],
         ingested_time: START,
+        newest_before: None,
     };
     let batch = rows::rejected_to_batch(&[rejected]).unwrap();
     for format in ["table", "json", "csv"] {

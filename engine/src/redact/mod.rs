@@ -18,6 +18,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::config::{HIDDEN, RedactMode, RedactSettings};
+use crate::model::detection::SOURCE_HEALTH;
 use crate::model::{Detection, Entity, EventBatch, EventSchema, Rejected, Relation};
 
 pub use seal::Sealer;
@@ -77,11 +78,13 @@ impl Redactor {
         relations
     }
 
-    /// A message is a detector's own words about what it saw: it is hidden whole.
+    /// A message is a detector's own words about what it saw: it is hidden whole, but for those of the engine on its sources.
     pub fn detections(&self, mut detections: Vec<Detection>) -> Vec<Detection> {
         if let Some(policy) = &self.0 {
             for detection in &mut detections {
-                detection.message = HIDDEN.to_owned();
+                if detection.plugin != SOURCE_HEALTH {
+                    detection.message = HIDDEN.to_owned();
+                }
                 for held in &mut detection.entities {
                     held.entity = policy.entity(&held.entity);
                 }
@@ -103,6 +106,7 @@ impl Redactor {
             reason: unquoted(&record.reason),
             raw: Vec::new(),
             ingested_time: record.ingested_time,
+            newest_before: record.newest_before,
         };
         rejected.iter().map(redacted).collect()
     }
@@ -315,6 +319,13 @@ mod tests {
             action: "chat".into(),
             late: false,
         };
+        let own = Detection {
+            plugin: SOURCE_HEALTH.into(),
+            message: "source s brought 3 events".into(),
+            ..detection.clone()
+        };
+        let own = redactor(RedactMode::Drop).detections(vec![own]).remove(0);
+        assert_eq!(own.message, "source s brought 3 events");
         let kept = format!("{:?}", redactor(RedactMode::Drop).detections(vec![detection]));
         assert!(!kept.contains("alice") && !kept.contains("192.0.2.1"), "{kept}");
         assert!(kept.contains("hmac:") && kept.contains("gateway_key"), "{kept}");
@@ -325,6 +336,7 @@ mod tests {
             reason: "`alice` is no time, valid is `1`".into(),
             raw: b"alice".to_vec(),
             ingested_time: 1,
+            newest_before: None,
         };
         let kept = redactor(RedactMode::Mask).rejected(&[rejected]).into_owned().remove(0);
         assert_eq!(

@@ -177,6 +177,7 @@ async fn what_was_committed_is_there_after_a_reopening() {
         reason: "no JSON".to_string(),
         raw: vec![0, 159, 146, 150],
         ingested_time: START,
+        newest_before: None,
     };
     let detections = vec![detection("d1"), detection("d2")];
     let relations = vec![relation("e1", START, 3)];

@@ -68,6 +68,7 @@ fn source(name: &str, kind: SourceKind) -> SourceSettings {
         tenant: "default".into(),
         format: "any".into(),
         lateness: None,
+        silent_after: Default::default(),
         kind,
     }
 }
