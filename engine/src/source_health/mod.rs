@@ -244,7 +244,8 @@ impl SourceHealth {
 
     /// Sources that are silent for too long, and since when of the wall clock nothing of them could be read, in words.
     pub fn silent(&self) -> impl Iterator<Item = (&str, String)> {
-        self.sources.values().filter_map(|source| {
+        let listened_to = |source: &&Source| !matches!(source.watched.silent_after, None | Some(SilentAfter::Never));
+        self.sources.values().filter(listened_to).filter_map(|source| {
             let since = source.kept.silence.told()?;
             let name = source.watched.name.as_str();
             Some((name, format!("no record could be read since {}", to_rfc3339(since))))

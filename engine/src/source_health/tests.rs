@@ -416,6 +416,9 @@ fn a_silence_is_told_once_also_after_a_restart() {
     assert!(look(&mut health, last + HOUR, READS).is_empty());
 
     let saved = health.save();
+    let mut unasked = listened(SilentAfter::Never);
+    unasked.restore(&saved);
+    assert_eq!(unasked.silent().count(), 0, "nobody wants to know any more");
     let mut again = SourceHealth::new([watched("hosts", Some(setting))], last + 2 * HOUR);
     again.restore(&saved);
     assert!(
