@@ -287,11 +287,13 @@ impl Normalizer {
         plans.iter().filter_map(|plan| plan.unwrap.clone()).collect()
     }
 
-    /// Whether the source's records are known to be comma-separated values.
-    pub fn comma_separated(&self, source: &str) -> bool {
-        let plan = self.sources.get(source).and_then(|source| source.plan);
-        let line = plan.and_then(|plan| self.plans[plan].line.as_ref());
-        matches!(line, Some(lines::Layout::Csv { after, .. }) if after.is_empty())
+    /// From how many comma-separated values on a line can be a record of the source that goes on behind its line feed: 0 where all
+    /// records are such values, `None` where none is.
+    pub fn row_fields(&self, source: &str) -> Option<usize> {
+        match self.sources.get(source)?.plan {
+            Some(plan) => self.plans[plan].row_fields().map(|_| 0),
+            None => self.plans.iter().filter_map(Plan::row_fields).min(),
+        }
     }
 
     /// Layers of the stack that the source's events can belong to.

@@ -9,7 +9,7 @@ use super::lines::Layout;
 use super::mapping::{Mapping, MappingError, TextFile};
 use super::path::Step;
 use super::pattern::{Pattern, ValueMap};
-use super::recognise::Recogniser;
+use super::recognise::{Condition, Is, Recogniser};
 use super::time::TimeFormat;
 use super::trie::Trie;
 use crate::model::time::SECOND;
@@ -233,6 +233,20 @@ impl Plan {
             relations,
             detection,
         })
+    }
+
+    /// Of a format of comma-separated values: within how many of them a record shows that it is one.
+    pub fn row_fields(&self) -> Option<usize> {
+        let Some(Layout::Csv { after, names, .. }) = &self.line else {
+            return None;
+        };
+        let place = |condition: &Condition| match condition.is {
+            Is::Absent => None,
+            _ => names.iter().position(|name| **name == *condition.path),
+        };
+        let last = |conditions: &Vec<Condition>| conditions.iter().filter_map(place).max();
+        let shown = self.recogniser.0.iter().filter_map(last).min();
+        after.is_empty().then(|| shown.map_or(names.len(), |last| last + 1))
     }
 }
 

@@ -144,7 +144,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         sealer.clone(),
         &|source| source::Framing {
             wrappers: normalizer.wrappers(&source.name),
-            rows: normalizer.comma_separated(&source.name),
+            row_fields: normalizer.row_fields(&source.name),
         },
         progress.clone(),
     )?;

@@ -1,15 +1,16 @@
 //! Where one record ends and the next begins in the bytes of a file.
 //!
-//! Three shapes exist. NDJSON and other lines: a record is a line. Documents that span lines (a pretty-printed object, a JSON array, a
+//! Two shapes exist. NDJSON and other lines: a record is a line. Documents that span lines (a pretty-printed object, a JSON array, a
 //! CloudTrail file): a record is a whole top-level value, found by counting brackets outside strings. Which of the two a file has is
-//! decided from its first line. Rows: the source's format is comma-separated values, and a quoted one may hold line feeds. A long
+//! decided from its first line. A line may be the beginning of a row of comma-separated values, of which a quoted one may hold line
+//! feeds: each is, where the source's format is made of such values, and where the formats are many, one that has as many values as a row is known by. A long
 //! document that is an array, or an object that wraps its records in an array under a known key, is handed on element by element, so
 //! that it is never in memory whole. Nothing else is known about what the bytes mean.
 //!
 //! What a record is depends on the bytes from its beginning alone, never on how many of them are at hand: reading goes on after a
 //! restart with the same records.
 
-use super::scan::{Row, Scan, find_newline, row};
+use super::scan::{Row, Scan, begins_row, find_newline, row};
 use super::shape::{Framing, Shape, array_in, detect};
 
 /// A longer line is handed on cut. Real log records stay below 1 MiB; this bounds what one bad line can occupy.
@@ -22,6 +23,8 @@ pub(super) const CUT_BYTES: usize = 64 << 10;
 /// As far is the end of a row looked for when a quote is open; a statement in a database's log is far shorter. Then the quote was none,
 /// and the row is its first line.
 const ROW_BYTES_MAX: usize = 1 << 20;
+/// Within so many bytes a row has the values by which it is known.
+const ROW_HEAD_BYTES: usize = 4 << 10;
 /// What editors on some systems write before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -121,8 +124,8 @@ impl Framer {
             return self.element(data, end);
         }
         match shape {
+            Shape::Lines if self.is_row(data) => self.row(data, end),
             Shape::Lines => self.line(data, end),
-            Shape::Rows => self.row(data, end),
             Shape::Documents => match data.first() {
                 Some(b'{' | b'[') => self.document(data, end),
                 _ => match blanks(data) {
@@ -133,13 +136,25 @@ impl Framer {
         }
     }
 
+    /// Whether the line at hand is, or begins, a row. As long as it may turn out to be one it has no end, and nothing is handed on.
+    fn is_row(&self, data: &[u8]) -> bool {
+        let head = &data[..data.len().min(ROW_HEAD_BYTES)];
+        self.framing.row_fields.is_some_and(|fields| begins_row(head, fields))
+    }
+
     fn row(&mut self, data: &[u8], end: End) -> Frame {
         let window = &data[..data.len().min(ROW_BYTES_MAX)];
         let is_all = window.len() == data.len();
         match row(window) {
-            Row::Ends(newline) => record(data, newline, newline + 1, false),
+            Row::Ends(newline) => {
+                self.scan = Scan::default();
+                record(data, newline, newline + 1, false)
+            }
             Row::Open | Row::Quoted if is_all && end == End::Open => Frame::More,
-            Row::Open if is_all && !data.is_empty() => record(data, data.len(), data.len(), end == End::Broken),
+            Row::Open if is_all && !data.is_empty() => {
+                self.scan = Scan::default();
+                record(data, data.len(), data.len(), end == End::Broken)
+            }
             _ => self.line(data, end),
         }
     }
@@ -311,11 +326,16 @@ mod tests {
 
     const DOCUMENTS: fn() -> Framing = || Framing {
         wrappers: ["Records".into()].into(),
-        rows: false,
+        row_fields: None,
     };
     const ROWS: fn() -> Framing = || Framing {
-        rows: true,
+        row_fields: Some(0),
         ..Framing::default()
+    };
+    /// As where each record's format is found.
+    const ANY: fn() -> Framing = || Framing {
+        row_fields: Some(2),
+        ..DOCUMENTS()
     };
 
     /// Frames `text` as it arrives in pieces of `step` bytes.
@@ -502,6 +522,28 @@ mod tests {
         assert_eq!(frames_of(&ROWS(), long.as_bytes(), 1 << 20), whole);
     }
 
+    #[test]
+    fn rows_among_other_records_are_known_by_their_first_values() {
+        let any = |text: &str| texts_of(&ANY(), text);
+        assert_eq!(
+            any("torn\"\n1,2,\"a\nb\"\r\n{\"a\":[1,2,3]}\n1,\"a\nb\",c\n1,2,\"torn\n1,2,\"c\",d\n3"),
+            [
+                "torn\"",
+                "1,2,\"a\nb\"",
+                "{\"a\":[1,2,3]}",
+                "1,\"a",
+                "b\",c",
+                "1,2,\"torn",
+                "1,2,\"c\",d",
+                "3"
+            ]
+        );
+        assert_eq!(any("[\n1,2,\n3]\n1,2"), ["[\n1,2,\n3]", "1,2"]);
+        // What is not known by its beginning is a line, however much of it is at hand.
+        let long = format!("{},2,\"a\nb\"\n", "x".repeat(ROW_HEAD_BYTES));
+        assert_eq!(any(&long).len(), 2);
+    }
+
     /// A small generator (xorshift) of bytes that mean something to a framer.
     fn hostile(seed: u64, pieces: &[&str]) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -537,7 +579,7 @@ mod tests {
             "\r\n",
             "\u{feff}",
         ];
-        for (framing, seed) in [DOCUMENTS(), ROWS()]
+        for (framing, seed) in [DOCUMENTS(), ROWS(), ANY()]
             .iter()
             .flat_map(|framing| (1..2000).map(move |seed| (framing, seed)))
         {

@@ -133,40 +133,60 @@ pub(super) enum Row {
 
 /// A field that begins with a quote ends with one (RFC 4180), and line feeds in between belong to it. Quotes elsewhere mean nothing.
 pub(super) fn row(data: &[u8]) -> Row {
+    let mut at = 0;
+    loop {
+        match field(data, at) {
+            Row::Ends(end) if data.get(end) == Some(&b',') => at = end + 1,
+            end => return end,
+        }
+    }
+}
+
+/// Whether the first line of `data` has so many fields and more behind them, as far as it is there.
+pub(super) fn begins_row(data: &[u8], fields: usize) -> bool {
+    let line = find_newline(data, 0).map_or(data, |newline| &data[..newline]);
+    let mut at = 0;
+    (0..fields).all(|_| match field(line, at) {
+        Row::Ends(comma) => {
+            at = comma + 1;
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Where the field ends that begins at `at`: at its comma or line feed.
+fn field(data: &[u8], mut at: usize) -> Row {
     let position = |from: usize, is_it: fn(&u8) -> bool| {
         let found = data.get(from..).unwrap_or_default().iter().position(is_it);
         found.map(|found| from + found)
     };
-    let mut at = 0;
-    loop {
-        if data.get(at) == Some(&b'"') {
-            at += 1;
-            loop {
-                let Some(quote) = position(at, |byte| *byte == b'"') else {
-                    return Row::Quoted;
-                };
-                at = quote + 1;
-                match data.get(at) {
-                    Some(b'"') => at += 1,
-                    None => return Row::Open,
-                    Some(_) => break,
-                }
-            }
-            if data.get(at) == Some(&b'\r') {
-                at += 1;
-            }
-        } else {
-            match position(at, |byte| matches!(byte, b',' | b'\n')) {
-                Some(found) => at = found,
+    if data.get(at) == Some(&b'"') {
+        at += 1;
+        loop {
+            let Some(quote) = position(at, |byte| *byte == b'"') else {
+                return Row::Quoted;
+            };
+            at = quote + 1;
+            match data.get(at) {
+                Some(b'"') => at += 1,
                 None => return Row::Open,
+                Some(_) => break,
             }
         }
-        match data.get(at) {
-            Some(b',') => at += 1,
-            Some(b'\n') => return Row::Ends(at),
-            Some(_) => return Row::Broken,
+        if data.get(at) == Some(&b'\r') {
+            at += 1;
+        }
+    } else {
+        match position(at, |byte| matches!(byte, b',' | b'\n')) {
+            Some(found) => at = found,
             None => return Row::Open,
         }
+    }
+    match data.get(at) {
+        Some(b',' | b'\n') => Row::Ends(at),
+        Some(_) => Row::Broken,
+        None => Row::Open,
     }
 }
 
@@ -182,6 +202,22 @@ pub(super) fn find_newline(data: &[u8], from: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_known_by_the_fields_of_its_first_line() {
+        for (text, fields) in [
+            ("a,b,c\nd,e", 2),
+            ("a,\"b\"\"\",\"c\nd\"", 2),
+            ("\"a\" b,c", 0),
+            ("{\"a\":1,\"b\":2,\"c\":3}\n", 1),
+            ("a,\"b\nc\",d,e", 1),
+            ("", 0),
+        ] {
+            for asked in 0..5 {
+                assert_eq!(begins_row(text.as_bytes(), asked), asked <= fields, "{text:?}, {asked}");
+            }
+        }
+    }
 
     #[test]
     fn a_row_ends_at_a_line_feed_outside_of_quoted_fields() {

@@ -8,8 +8,6 @@ use super::scan::{Scan, find_newline};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Lines,
-    /// Lines of comma-separated values, which go on where a quoted value holds a line feed.
-    Rows,
     Documents,
 }
 
@@ -18,16 +16,17 @@ pub(super) enum Shape {
 pub struct Framing {
     /// Keys under which a document may hold its records in an array.
     pub wrappers: Arc<[Box<str>]>,
-    /// The records are comma-separated values.
-    pub rows: bool,
+    /// A line that has at least so many comma-separated values, and more behind them, is a row: it goes on where a quoted value holds
+    /// a line feed. 0: every line is one. `None`: none is.
+    pub row_fields: Option<usize>,
 }
 
 /// Decides a file's shape from its beginning, which is no space; `None`: not enough of it is there yet. Documents: the first line opens
 /// a value, does not close it, and the following line goes on as JSON may. Lines: everything else, in particular a first line that was
 /// cut by a crash. However much is at hand, the same bytes decide.
 pub(super) fn detect(data: &[u8], at_end: bool, framing: &Framing) -> Option<Shape> {
-    if framing.rows {
-        return Some(Shape::Rows);
+    if framing.row_fields == Some(0) {
+        return Some(Shape::Lines);
     }
     let undecided = at_end.then_some(Shape::Lines);
     match data.first() {

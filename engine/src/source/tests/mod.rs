@@ -76,7 +76,7 @@ fn source(name: &str, kind: SourceKind) -> SourceSettings {
 fn framing(source: &SourceSettings) -> Framing {
     Framing {
         wrappers: ["Records".into()].into(),
-        rows: source.format == "rows",
+        row_fields: (source.format == "rows").then_some(0),
     }
 }
 
