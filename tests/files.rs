@@ -163,13 +163,72 @@ fn a_database_log_may_have_statements_of_several_lines() {
     let log: Vec<String> = (0..40).map(|line| row(line, statements[line % 4])).collect();
     let torn = &row(40, "select 3")[..70];
     let text = format!("{}\n{torn}\n{}\n", log[..20].join("\n"), log[20..].join("\r\n"));
-    let Some(data) = ran_over(scratch.path(), "postgresql.csv", "pgaudit", text.as_bytes()) else {
-        return;
-    };
-    assert_eq!(count(&data, "events"), 40);
-    assert_eq!(count(&data, "rejected"), 1, "the torn one");
-    let kept = rows(&data, "SELECT DISTINCT api_request_data FROM events");
     let mut expected = statements.map(|text| serde_json::json!({ "api_request_data": text }).to_string());
     expected.sort();
-    assert_eq!(kept, expected);
+    for format in ["pgaudit", "auto"] {
+        let name = format!("postgresql-{format}.csv");
+        let Some(data) = ran_over(scratch.path(), &name, format, text.as_bytes()) else {
+            return;
+        };
+        assert_eq!(count(&data, "events"), 40, "{format}");
+        assert_eq!(count(&data, "rejected"), 1, "{format}: the torn one");
+        let kept = rows(&data, "SELECT DISTINCT api_request_data FROM events");
+        assert_eq!(kept, expected, "{format}");
+        let decoded = decoded(&["--format", format, scratch.path().join(&name).to_str().unwrap()]);
+        assert!(decoded.contains("select id⏎from embeddings⏎⏎order by v"), "{decoded}");
+        let sum = "41 records = 40 events + 1 rejected + 0 duplicates; 40 pgaudit\n";
+        assert!(decoded.ends_with(sum), "{decoded}");
+    }
+}
+
+/// What `sentrail decode` says.
+#[track_caller]
+fn decoded(arguments: &[&str]) -> String {
+    let output = std::process::Command::new(SENTRAIL)
+        .arg("decode")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn decode_reads_files_whole_and_counts_what_they_say() {
+    let scratch = tempfile::tempdir().unwrap();
+    // More than one batch of them.
+    let lines = simulated(3, 20_000).remove("litellm").unwrap();
+    assert!(lines.len() > 4_096, "{}", lines.len());
+    let (one, two) = (scratch.path().join("one.ndjson"), scratch.path().join("two.ndjson.zst"));
+    std::fs::write(&one, lines.join("\n")).unwrap();
+    let broken = zstd::encode_all(&b"{\"id\": broken\n"[..], 3).unwrap();
+    std::fs::write(&two, broken).unwrap();
+    let files = [one.to_str().unwrap(), two.to_str().unwrap()];
+    let count = lines.len();
+    let sum = format!(
+        "{} records = {count} events + 1 rejected + 0 duplicates; {count} litellm\n",
+        count + 1
+    );
+    let table = decoded(&files);
+    assert!(table.ends_with(&sum), "{}", &table[table.len() - 500..]);
+    assert!(table.contains(&format!("one.ndjson:{count}  litellm")));
+    let fill = decoded(&["--fill", files[0], files[1]]);
+    let of: Vec<&str> = fill.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(
+        (of[0], of[1]),
+        ("litellm", format!("{count}/{count}").as_str()),
+        "{fill}"
+    );
+    assert!(fill.ends_with(&sum), "{fill}");
+
+    let packed = std::fs::read(&one).unwrap();
+    let packed = zstd::encode_all(packed.as_slice(), 3).unwrap();
+    std::fs::write(&two, &packed[..packed.len() / 2]).unwrap();
+    let cut = std::process::Command::new(SENTRAIL)
+        .args(["decode", "--fill", files[1]])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&cut.stderr);
+    assert!(!cut.status.success() && error.contains("two.ndjson.zst"), "{error}");
 }

@@ -1,98 +1,123 @@
 //! `sentrail decode`
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use crate::config::{self, SourceKind, SourceSettings};
-use crate::model::{InputId, InputOffset, Payload, Position, RawBatch, time};
-use crate::normalize::{Normalized, Normalizer};
+use crate::model::time;
+use crate::normalize::{Fills, Normalized, Normalizer};
 use crate::query::{self, harmless};
+use crate::source::{self, Framing};
 
-/// A file is read whole; a longer one is cut into parts before it is looked at by eye.
-const FILE_BYTES_MAX: u64 = 512 << 20;
+/// Name of the source that the files are.
+const SOURCE: &str = "decode";
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A log file: records one per line, JSON documents or arrays; plain, gzip or zstd.
-    file: PathBuf,
+    /// Log files: records one per line, JSON documents or arrays, rows of comma-separated values; plain, gzip or zstd.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
     /// A format of `sentrail formats`, or auto: each record's own is found.
     #[arg(long, default_value = "auto")]
     format: String,
     /// table, or json (one object per record).
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     format_out: String,
+    /// Instead of the records, how many of each format say when, who, what, from where, and whether it worked.
+    #[arg(long, conflicts_with = "format_out")]
+    fill: bool,
     /// A directory of mappings of your own, beside those of the build.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
 pub fn decode(arguments: &Arguments) -> anyhow::Result<()> {
-    let path = &arguments.file;
-    let bytes = read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let source = SourceSettings {
-        name: "decode".into(),
+    let settings = SourceSettings {
+        name: SOURCE.into(),
         tenant: "default".into(),
         format: arguments.format.clone(),
         lateness: None,
         silent_after: Default::default(),
         kind: SourceKind::File {
-            glob: path.display().to_string(),
+            glob: String::new(),
             follow: false,
         },
     };
-    let mut normalizer = Normalizer::new(&[source], &config::read_formats(arguments.dir.as_deref())?)?;
-    let decoded = decoded(&mut normalizer, "decode", path, bytes)?;
-    let events = events(&normalizer, &decoded)?;
-    super::out(&match arguments.format_out.as_str() {
-        "json" => lines(&decoded, &events),
-        _ => harmless(&table(&decoded, &events)),
-    })
+    let mut normalizer = Normalizer::new(&[settings], &config::read_formats(arguments.dir.as_deref())?)?;
+    let framing = Framing {
+        wrappers: normalizer.wrappers(SOURCE),
+        row_fields: normalizer.row_fields(SOURCE),
+    };
+    let mut sum = Sum::default();
+    for path in &arguments.files {
+        let cannot = || format!("cannot read {}", path.display());
+        for raw in source::batches(SOURCE, path, &framing).with_context(cannot)? {
+            let raw = raw.with_context(cannot)?;
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            let decoded = normalizer.decode(&raw, now.as_micros() as i64);
+            sum.add(&decoded);
+            if arguments.fill {
+                continue;
+            }
+            let events = events(&normalizer, &decoded)?;
+            super::out(&match arguments.format_out.as_str() {
+                "json" => lines(&decoded, &events),
+                _ => harmless(&table(&decoded, &events)),
+            })?;
+        }
+    }
+    if arguments.fill {
+        super::out(&harmless(&sum.fills.to_string()))?;
+    }
+    match arguments.format_out.as_str() {
+        "json" if !arguments.fill => Ok(()),
+        _ => super::out(&harmless(&sum.to_string())),
+    }
 }
 
-/// What a file's bytes become as those of a source.
-pub fn decoded(normalizer: &mut Normalizer, source: &str, path: &Path, bytes: Vec<u8>) -> anyhow::Result<Normalized> {
-    let name = path.display().to_string();
-    let raw = RawBatch {
-        source: source.into(),
-        input: InputId::file(source, &name),
-        payloads: vec![Payload {
-            bytes: bytes.into(),
-            position: Position::File {
-                path: name.as_str().into(),
-                record: 1,
-            },
-            truncated: false,
-            attributes: None,
-        }],
-        block: None,
-        next: InputOffset::Kafka { next: 0 },
-    };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    Ok(normalizer.decode(&raw, now.as_micros() as i64))
+/// What all files became.
+#[derive(Default)]
+struct Sum {
+    records: u64,
+    rejected: u64,
+    duplicates: u64,
+    formats: BTreeMap<String, u64>,
+    fills: Fills,
 }
 
-/// A file's bytes, unpacked.
-pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(FILE_BYTES_MAX)
-        .read_to_end(&mut bytes)?;
-    let mut clear = Vec::new();
-    match bytes.as_slice() {
-        [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(bytes.as_slice())
-            .take(FILE_BYTES_MAX)
-            .read_to_end(&mut clear)?,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd::Decoder::new(bytes.as_slice())?
-            .take(FILE_BYTES_MAX)
-            .read_to_end(&mut clear)?,
-        _ => return Ok(bytes),
-    };
-    Ok(clear)
+impl Sum {
+    fn add(&mut self, decoded: &Normalized) {
+        self.records += decoded.records;
+        self.rejected += decoded.rejected.len() as u64;
+        self.duplicates += decoded.duplicates;
+        for format in decoded.events.text("format").iter().flatten() {
+            match self.formats.get_mut(format) {
+                Some(count) => *count += 1,
+                None => drop(self.formats.insert(format.to_owned(), 1)),
+            }
+        }
+        self.fills.add(&decoded.events);
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let formats = self.formats.iter().map(|(format, count)| format!("{count} {format}"));
+        let formats: Vec<String> = formats.collect();
+        writeln!(
+            f,
+            "{} records = {} events + {} rejected + {} duplicates; {}",
+            self.records,
+            self.formats.values().sum::<u64>(),
+            self.rejected,
+            self.duplicates,
+            formats.join(", ")
+        )
+    }
 }
 
 /// One decoded event, for people.
@@ -152,9 +177,7 @@ fn lines(decoded: &Normalized, events: &[Event]) -> String {
 
 fn table(decoded: &Normalized, events: &[Event]) -> String {
     let mut text = String::new();
-    let mut formats: BTreeMap<&str, usize> = BTreeMap::new();
     for event in events {
-        *formats.entry(&event.format).or_default() += 1;
         let position = event
             .columns
             .get("position")
@@ -190,19 +213,6 @@ fn table(decoded: &Normalized, events: &[Event]) -> String {
         let _ = writeln!(text, "{}  rejected: {}", rejected.position, rejected.reason);
         let _ = writeln!(text, "  {}", short(&String::from_utf8_lossy(&rejected.raw)));
     }
-    let formats: Vec<String> = formats
-        .iter()
-        .map(|(format, count)| format!("{count} {format}"))
-        .collect();
-    let _ = writeln!(
-        text,
-        "{} records = {} events + {} rejected + {} duplicates; {}",
-        decoded.records,
-        events.len(),
-        decoded.rejected.len(),
-        decoded.duplicates,
-        formats.join(", ")
-    );
     text
 }
 

@@ -1,16 +1,16 @@
 //! `sentrail formats`
 
 use std::fmt::Write as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::decode;
 use crate::config;
-use crate::model::LAYERS;
 use crate::model::time::SECOND;
-use crate::normalize::{self, Format, Normalizer};
+use crate::model::{InputId, InputOffset, LAYERS, Payload, Position, RawBatch};
+use crate::normalize::{self, Format, Normalized, Normalizer};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -45,6 +45,8 @@ enum Command {
 
 /// Records that a draft is made of; more say nothing new.
 const SAMPLE_RECORDS_MAX: usize = 10_000;
+/// A sample is read whole.
+const SAMPLE_BYTES_MAX: u64 = 512 << 20;
 
 pub fn formats(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(Command::New {
@@ -74,7 +76,7 @@ fn new(name: &str, sample: &Path, layer: Option<&str>, dir: &Path) -> anyhow::Re
         bail!("`{name}` is no name of a format; valid are lower-case letters, digits and _");
     }
     let shown = sample.display();
-    let bytes = decode::read(sample).with_context(|| format!("cannot read {shown}"))?;
+    let bytes = read(sample).with_context(|| format!("cannot read {shown}"))?;
     let (unwrap, records) = records(&bytes).with_context(|| {
         format!(
             "{shown}: a draft is made of records of JSON; for lines of another layout, see `line` in CONTRIBUTING.md"
@@ -83,7 +85,7 @@ fn new(name: &str, sample: &Path, layer: Option<&str>, dir: &Path) -> anyhow::Re
     let draft = normalize::draft(name, layer, unwrap.as_deref(), &records)
         .with_context(|| format!("{shown}: there is no JSON object with a value in it"))?;
     let mut normalizer = Normalizer::alone(&draft)?;
-    let decoded = decode::decoded(&mut normalizer, name, sample, bytes)?;
+    let decoded = decoded(&mut normalizer, name, sample, bytes)?;
     let path = dir.join(&draft.file);
     let mut file = std::fs::File::create_new(&path).with_context(|| format!("cannot create {}", path.display()))?;
     std::io::Write::write_all(&mut file, draft.text.as_bytes())
@@ -103,6 +105,49 @@ fn new(name: &str, sample: &Path, layer: Option<&str>, dir: &Path) -> anyhow::Re
         dir.display()
     );
     super::out(&text)
+}
+
+/// What a file's bytes become as those of a source.
+fn decoded(normalizer: &mut Normalizer, source: &str, path: &Path, bytes: Vec<u8>) -> anyhow::Result<Normalized> {
+    let name = path.display().to_string();
+    let raw = RawBatch {
+        source: source.into(),
+        input: InputId::file(source, &name),
+        payloads: vec![Payload {
+            bytes: bytes.into(),
+            position: Position::File {
+                path: name.as_str().into(),
+                record: 1,
+            },
+            truncated: false,
+            attributes: None,
+        }],
+        block: None,
+        next: InputOffset::Kafka { next: 0 },
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(normalizer.decode(&raw, now.as_micros() as i64))
+}
+
+/// A file's bytes, unpacked.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let whole = |input: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        input.take(SAMPLE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > SAMPLE_BYTES_MAX {
+            true => Err(std::io::Error::other(format!(
+                "a sample of more than {} MiB; some thousand records are enough",
+                SAMPLE_BYTES_MAX >> 20
+            ))),
+            false => Ok(bytes),
+        }
+    };
+    let bytes = whole(&mut std::fs::File::open(path)?)?;
+    match bytes.as_slice() {
+        [0x1f, 0x8b, ..] => whole(&mut flate2::read::MultiGzDecoder::new(bytes.as_slice())),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => whole(&mut zstd::Decoder::new(bytes.as_slice())?),
+        _ => Ok(bytes),
+    }
 }
 
 /// The sample's records, and the key under which a document holds them where one does.
@@ -279,7 +324,7 @@ fn a_draft_decodes_its_sample() {
             text,
         };
         let mut normalizer = Normalizer::alone(&draft).unwrap();
-        let decoded = decode::decoded(&mut normalizer, name, &file, sample.into_bytes()).unwrap();
+        let decoded = decoded(&mut normalizer, name, &file, sample.into_bytes()).unwrap();
         assert_eq!(
             (decoded.events.rows(), decoded.rejected.len()),
             (30, 0),

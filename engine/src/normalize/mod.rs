@@ -11,6 +11,7 @@ mod compile;
 mod decode;
 mod dedupe;
 mod draft;
+mod fill;
 mod finding;
 mod json;
 mod lines;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 pub use dedupe::DEDUPE_IDS_MAX;
 pub use draft::draft;
+pub use fill::Fills;
 pub use json::NESTING_MAX;
 use mapping::Mapping;
 pub use mapping::MappingError;

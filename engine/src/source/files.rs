@@ -1,7 +1,8 @@
 //! Bounded files: read to their ends, all file sources together, in the order of event time.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,42 @@ fn choose(open: &[BoundedFile], progress: &Progress, is_stalled: bool) -> Option
         .map(|(index, (decoded, file))| (decoded.newest, file.sent, index, decoded.batches))
         .min()?;
     (is_stalled || sent < batches + AHEAD_MAX).then_some(index)
+}
+
+/// One file outside of a run, batch by batch, in bounded memory. What cannot be read of it is the last item.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn batches(
+    source: &str,
+    path: &Path,
+    framing: &Framing,
+) -> io::Result<impl Iterator<Item = io::Result<RawBatch>> + use<>> {
+    let mut file = BoundedFile::new(&source.into(), path.to_path_buf(), &Offsets::new(), framing);
+    file.reader.open()?;
+    let mut is_done = false;
+    let mut trouble: Option<String> = None;
+    Ok(std::iter::from_fn(move || {
+        loop {
+            if let Some(reason) = trouble.take() {
+                return Some(Err(io::Error::other(reason)));
+            }
+            if is_done {
+                return None;
+            }
+            let chunk = file.reader.read(&file.name, true);
+            (is_done, trouble) = (chunk.at_end, chunk.trouble);
+            if !chunk.payloads.is_empty() {
+                return Some(Ok(RawBatch {
+                    source: Arc::clone(&file.source),
+                    input: file.input.clone(),
+                    payloads: chunk.payloads,
+                    block: chunk.block,
+                    next: file.reader.offset(),
+                }));
+            }
+        }
+    }))
 }
 
 /// Hands on the file's next batch; true when the file is done.

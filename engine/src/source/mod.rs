@@ -38,6 +38,7 @@ use files::BoundedFile;
 use outlet::{Outlet, Stopped, WAITING_MAX};
 use spool::Spool;
 
+pub use files::batches;
 pub use outlet::Progress;
 pub use shape::Framing;
 
