@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 pub mod bench;
 pub mod demo;
+pub mod eval;
 pub mod fuzz;
 pub mod kafka;
 pub mod plugins;

@@ -24,6 +24,11 @@ const VERBS: &[Verb] = &[
         xtask::bench::main,
     ),
     (
+        "eval",
+        "do all set-up and measure the detectors on labelled data: detectors [--data DIR] [--json FILE]",
+        xtask::eval::main,
+    ),
+    (
         "fuzz",
         "look for inputs that break a decoder [TARGET] [--seconds N] [--replay FILE]",
         xtask::fuzz::main,
