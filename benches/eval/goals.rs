@@ -271,8 +271,8 @@ mod tests {
     fn sources_weigh_the_same_and_families_of_a_source_too() {
         let attack = Label::Attack;
         let units = [
-            ("malicious", "a", attack, "one two three four five"),
-            ("malicious", "a", attack, "one two three four six"),
+            ("malicious", "a", attack, "one two three four five six"),
+            ("malicious", "a", attack, "one two three four five seven"),
             ("malicious", "a", attack, "something else that stands alone here"),
             ("malicious", HARMFUL, attack, "another"),
             ("benign", "b", Label::Quiet, "good day"),
