@@ -337,10 +337,11 @@ fn integer(text: &str) -> Option<i64> {
     })
 }
 
+/// As JSON and the cloud's logs write it.
 fn truth(text: &str) -> Option<bool> {
     match text {
-        "true" | "True" => Some(true),
-        "false" | "False" => Some(false),
+        "true" | "True" | "Yes" => Some(true),
+        "false" | "False" | "No" => Some(false),
         _ => None,
     }
 }
