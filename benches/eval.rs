@@ -76,8 +76,8 @@ const GROUPS: &[Group] = &[
     },
     Group {
         title: "Model Context Protocol",
-        note: "The cases are without their author's verdict fields. Records that no format knows are wrapped as an MCP message: a tool\n\
-               that is described as an answer to tools/list, all else as arguments of tools/call.",
+        note: "The cases are without their author's verdict fields. Their fields are no product's, so each event is wrapped as an MCP\n\
+               message: a tool that is described as an answer to tools/list, all else as the arguments of tools/call.",
         sources: &[Source {
             files: &["safe-mcp/safe_mcp_stripped.ndjson"],
             read: |texts| Ok(vec![cases::safe_mcp(&texts[0])?]),

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::set::{Label, Record, Set, Target, Unit, lines, text_of};
 
-/// The cases without their author's verdict fields.
+/// The cases without their author's verdict fields, as MCP messages: the fields are the author's own and no product's.
 pub fn safe_mcp(text: &str) -> Result<Set> {
-    let mut set = Set::new("safe-mcp", "auto", Target::Unit);
+    let mut set = Set::new("safe-mcp", "mcp_jsonrpc", Target::Unit);
     for case in lines(text)? {
         let (label, kind) = match case["expected"].as_bool() {
             Some(true) => (Label::Attack, "expected"),
@@ -23,7 +23,7 @@ pub fn safe_mcp(text: &str) -> Result<Set> {
             group: text_of(&case, "technique")?.to_owned(),
             says: String::new(),
         };
-        add(&mut set, unit, &case, |event| Some(mcp_message(event)));
+        add(&mut set, unit, &case, mcp_message);
     }
     Ok(set)
 }
@@ -77,7 +77,7 @@ pub fn kubernetes(text: &str) -> Result<Set> {
             group: case["rules"][0].as_str().unwrap_or("no rule").to_owned(),
             says: call(&case["events"][0]),
         };
-        add(&mut set, unit, &case, |_| None);
+        add(&mut set, unit, &case, Value::to_string);
     }
     Ok(set)
 }
@@ -133,18 +133,16 @@ pub fn panther(tests: &str, rules: &str) -> Result<Set> {
 }
 
 /// A case with its events, apart from all other cases.
-fn add(set: &mut Set, mut unit: Unit, case: &Value, otherwise: impl Fn(&Value) -> Option<String>) {
+fn add(set: &mut Set, mut unit: Unit, case: &Value, record: impl Fn(&Value) -> String) {
     let index = set.units.len();
     for event in case["events"].as_array().into_iter().flatten() {
-        let text = event.to_string();
         if unit.says.is_empty() {
-            unit.says.clone_from(&text);
+            unit.says = event.to_string();
         }
         set.records.push(Record {
             unit: index,
             tenant: index,
-            otherwise: otherwise(event),
-            text,
+            text: record(event),
         });
     }
     set.units.push(unit);
@@ -165,11 +163,9 @@ mod tests {
 {"case":"A#2","technique":"A","expected":null,"events":[]}"#;
         let set = safe_mcp(text).expect("valid");
         assert_eq!(labels(&set), [Label::Attack, Label::Quiet, Label::Apart]);
-        let described: Value =
-            serde_json::from_str(set.records[0].otherwise.as_deref().expect("wrapped")).expect("JSON");
-        assert_eq!(described["result"]["tools"][0]["description"], "d");
-        let called: Value = serde_json::from_str(set.records[1].otherwise.as_deref().expect("wrapped")).expect("JSON");
-        assert_eq!(called["params"]["name"], "t");
+        let message = |index: usize| serde_json::from_str::<Value>(&set.records[index].text).expect("JSON");
+        assert_eq!(message(0)["result"]["tools"][0]["description"], "d");
+        assert_eq!(message(1)["params"]["name"], "t");
     }
 
     #[test]

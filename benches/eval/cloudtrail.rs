@@ -66,7 +66,6 @@ fn record(event: &Value, unit: usize, tenant: usize) -> Record {
         unit,
         tenant,
         text: without_tool(event),
-        otherwise: None,
     }
 }
 

@@ -262,7 +262,6 @@ mod tests {
             set,
             events: units.len(),
             rejected: 0,
-            wrapped: 0,
             findings: flagged.iter().map(finding).collect(),
         }
     }

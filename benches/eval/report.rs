@@ -26,7 +26,6 @@ pub struct SetReport {
     pub set: &'static str,
     pub events: usize,
     pub rejected: usize,
-    pub wrapped: usize,
     /// What `targets` and `found` of the detectors count.
     pub recall_counts: &'static str,
     pub detectors: Vec<Row>,
@@ -41,7 +40,6 @@ impl SetReport {
             set: outcome.set.name,
             events: outcome.events,
             rejected: outcome.rejected,
-            wrapped: outcome.wrapped,
             recall_counts: match outcome.set.target {
                 Target::Group => "techniques",
                 Target::Unit => "cases",
@@ -107,12 +105,8 @@ impl fmt::Display for SetReport {
         for kind in &self.kinds {
             line(f, "flagged", kind.flagged, kind.units, &kind.kind)?;
         }
-        if self.rejected + self.wrapped > 0 {
-            writeln!(
-                f,
-                "  {} records rejected, {} read only as they were wrapped",
-                self.rejected, self.wrapped
-            )?;
+        if self.rejected > 0 {
+            writeln!(f, "  rejected {:>5} records", self.rejected)?;
         }
         for missed in &self.missed {
             line(f, "missed", missed.missed, missed.targets, &missed.group)?;

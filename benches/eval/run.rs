@@ -32,8 +32,6 @@ pub struct Outcome {
     pub events: usize,
     /// Records that no format knew, or that could not be decoded. What they show is missed.
     pub rejected: usize,
-    /// Records that were read in the form of `Record::otherwise`.
-    pub wrapped: usize,
     pub findings: Vec<Finding>,
 }
 
@@ -56,15 +54,11 @@ pub fn run(set: Set, plugins: &Path, cache: &Path) -> Result<Outcome> {
     let sources: Vec<SourceSettings> = tenants.iter().map(|tenant| source(*tenant, set.format)).collect();
     let mut normalizer = Normalizer::new(&sources, &[])?;
 
-    let (mut rejected, mut wrapped) = (0, 0);
+    let mut rejected = 0;
     let mut batches = Vec::new();
     let mut unit_of: HashMap<String, usize> = HashMap::new();
     for (index, record) in set.records.iter().enumerate() {
-        let mut decoded = decode(&mut normalizer, record.tenant, index, &record.text);
-        if let Some(otherwise) = record.otherwise.as_ref().filter(|_| decoded.events.rows() == 0) {
-            decoded = decode(&mut normalizer, record.tenant, index, otherwise);
-            wrapped += usize::from(decoded.events.rows() > 0);
-        }
+        let decoded = decode(&mut normalizer, record.tenant, index, &record.text);
         rejected += decoded.rejected.len();
         for id in decoded.events.text("event_id").iter().flatten() {
             unit_of.insert(id.to_owned(), record.unit);
@@ -102,7 +96,6 @@ pub fn run(set: Set, plugins: &Path, cache: &Path) -> Result<Outcome> {
         set,
         events: events.rows(),
         rejected,
-        wrapped,
         findings,
     })
 }

@@ -280,7 +280,6 @@ mod tests {
             set,
             events: units.len(),
             rejected: 0,
-            wrapped: 0,
             findings: findings.iter().map(finding).collect(),
         }
     }

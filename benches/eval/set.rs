@@ -36,8 +36,6 @@ pub struct Record {
     /// Records of different tenants have nothing to do with one another.
     pub tenant: usize,
     pub text: String,
-    /// What is read where no format knows `text`.
-    pub otherwise: Option<String>,
 }
 
 /// What recall counts.
@@ -77,7 +75,6 @@ impl Set {
             unit: index,
             tenant: index,
             text,
-            otherwise: None,
         });
     }
 }
