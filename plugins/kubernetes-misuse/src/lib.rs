@@ -1,0 +1,259 @@
+//! Misuse of a Kubernetes cluster, as its audit log tells it: workloads that reach their host, commands in running pods, rights that
+//! are granted, what hides among the cluster's own, and what is open to anybody.
+//!
+//! Every request is judged by itself. What a rule needs to see of an object is in the log where the audit policy's level is `Request` or
+//! higher for it; at `Metadata` only the rules that need no object remain.
+
+use sentrail_plugin::json::{self, Value};
+use sentrail_plugin::{Batch, Detector, Findings, Manifest, Rule, col};
+
+mod grant;
+mod rules;
+mod workload;
+
+/// Namespaces of the cluster's own parts, where nobody looks for strangers.
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// The detector.
+pub struct KubernetesMisuse;
+
+/// A request, as a row tells it.
+struct Request<'a> {
+    verb: &'a str,
+    /// `pods`, or with a subresource `pods/exec`.
+    resource: &'a str,
+    /// The namespace in its path.
+    namespace: Option<&'a str>,
+    path: &'a str,
+    actor: &'a str,
+    failed: bool,
+    /// The object that was sent; null where the log does not hold it.
+    object: Value,
+}
+
+impl Request<'_> {
+    fn creates(&self) -> bool {
+        self.verb == "create"
+    }
+
+    fn changes(&self) -> bool {
+        matches!(self.verb, "create" | "update" | "patch")
+    }
+
+    fn is_in_system_namespace(&self) -> bool {
+        self.namespace.is_some_and(|name| SYSTEM_NAMESPACES.contains(&name))
+    }
+
+    /// Part of the control plane: its controllers make pods of what others declared, and nodes mirror their own.
+    fn is_by_control_plane(&self) -> bool {
+        let controller = self
+            .actor
+            .strip_prefix("system:serviceaccount:kube-system:")
+            .is_some_and(|name| name.ends_with("-controller"));
+        controller
+            || [
+                "system:node:",
+                "system:kube-",
+                "system:apiserver",
+                "system:addon-manager",
+            ]
+            .iter()
+            .any(|prefix| self.actor.starts_with(prefix))
+    }
+
+    fn is_anonymous(&self) -> bool {
+        matches!(self.actor, "system:anonymous" | "system:unauthenticated")
+    }
+}
+
+/// The namespace in an API path: `/api/v1/namespaces/NAME/pods`.
+fn namespace(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once("/namespaces/")?;
+    rest.split(['/', '?']).next().filter(|name| !name.is_empty())
+}
+
+/// Paths that a cluster answers to anybody unless it is told otherwise: nothing is in them but its health and version.
+fn is_public(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    ["/healthz", "/livez", "/readyz", "/version"].iter().any(|public| {
+        path.strip_prefix(public)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+type Found = Vec<(&'static Rule, String)>;
+
+fn judge(request: &Request) -> Found {
+    let mut found = Found::new();
+    if request.is_anonymous() && !request.failed && !is_public(request.path) {
+        found.push((
+            &rules::ANONYMOUS,
+            format!("nobody in particular may {} {}", request.verb, request.path),
+        ));
+    }
+    if request.is_by_control_plane() {
+        // The platform's own pods are privileged, too. Everywhere else a controller's pod is what somebody declared, and often the only
+        // thing of it in the log.
+        if request.resource == "pods" && request.creates() && !request.is_in_system_namespace() {
+            workload::judge(request, &mut found);
+        }
+        return found;
+    }
+    match request.resource {
+        "pods/exec" | "pods/attach" => {
+            found.push((
+                &rules::COMMAND,
+                format!("{} ran or joined a command in a pod", request.actor),
+            ));
+        }
+        "pods/ephemeralcontainers" if request.changes() => {
+            found.push((
+                &rules::COMMAND,
+                format!("{} put a container into a running pod", request.actor),
+            ));
+        }
+        "serviceaccounts" if request.creates() && request.is_in_system_namespace() => {
+            let place = request.namespace.unwrap_or_default();
+            found.push((&rules::SYSTEM_ACCOUNT, format!("a service account was made in {place}")));
+        }
+        "roles" | "clusterroles" => grant::role(request, &mut found),
+        "rolebindings" | "clusterrolebindings" if request.changes() => grant::binding(request, &mut found),
+        "services" if request.changes() => service(request, &mut found),
+        "configmaps" if request.changes() => config_map(request, &mut found),
+        // Without a namespace in the path these are all namespaces at once.
+        "secrets" if request.verb == "list" && request.namespace.is_none() && !request.failed => {
+            found.push((
+                &rules::SECRETS,
+                format!("{} listed the secrets of all namespaces", request.actor),
+            ));
+        }
+        "events" if request.verb.starts_with("delete") => {
+            found.push((&rules::EVENTS, format!("{} deleted events", request.actor)));
+        }
+        _ if request.changes() => workload::judge(request, &mut found),
+        _ => {}
+    }
+    found
+}
+
+fn service(request: &Request, found: &mut Found) {
+    let spec = &request.object["spec"];
+    if spec["type"] == "NodePort" {
+        found.push((
+            &rules::NODE_PORT,
+            "a service listens on a port of every node".to_owned(),
+        ));
+    }
+    if spec["externalIPs"].as_array().is_some_and(|list| !list.is_empty()) {
+        found.push((
+            &rules::NODE_PORT,
+            "a service takes the traffic of addresses of its choice".to_owned(),
+        ));
+    }
+}
+
+/// Parts of names under which credentials are kept.
+const CREDENTIALS: [&str; 7] = [
+    "password",
+    "passphrase",
+    "passwd",
+    "secretaccesskey",
+    "accesskeyid",
+    "apikey",
+    "privatekey",
+];
+
+fn config_map(request: &Request, found: &mut Found) {
+    for data in ["data", "stringData"] {
+        for (name, value) in request.object[data].as_object().into_iter().flatten() {
+            let text = value.as_str().unwrap_or_default();
+            let held = named_credential(name).or_else(|| text.lines().find_map(assigned_credential));
+            if let Some(credential) = held {
+                let message = format!("the value of `{name}` holds or is a {credential}");
+                return found.push((&rules::CREDENTIALS, message));
+            }
+        }
+    }
+}
+
+/// `password = …`, `"apiKey": …`: a name of a credential before the sign, and something behind it.
+fn assigned_credential(line: &str) -> Option<&'static str> {
+    let (name, value) = line.split_once(['=', ':'])?;
+    named_credential(name).filter(|_| !value.trim().is_empty())
+}
+
+fn named_credential(name: &str) -> Option<&'static str> {
+    let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+    let plain: String = letters.map(|byte| byte.to_ascii_lowercase() as char).collect();
+    CREDENTIALS.into_iter().find(|credential| plain.contains(credential))
+}
+
+impl Detector for KubernetesMisuse {
+    type Config = ();
+    type State = ();
+
+    fn new((): ()) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest {
+            id: "kubernetes-misuse",
+            version: env!("CARGO_PKG_VERSION"),
+            description: "Workloads that reach their host, commands in pods, rights granted, and what is open to anybody in a Kubernetes cluster.",
+            layers: &["kubernetes"],
+            columns: &[
+                col::API_OPERATION.name,
+                col::STATUS.name,
+                col::ACTOR_USER_UID.name,
+                col::HTTP_REQUEST_URL_PATH.name,
+                col::API_REQUEST_DATA.name,
+            ],
+            rules: rules::ALL,
+            ..Manifest::EMPTY
+        }
+    }
+
+    fn detect(&self, (): &mut (), batch: &Batch, out: &mut Findings) {
+        let operations = batch.text(col::API_OPERATION);
+        let statuses = batch.text(col::STATUS);
+        let actors = batch.text(col::ACTOR_USER_UID);
+        let paths = batch.text(col::HTTP_REQUEST_URL_PATH);
+        let objects = batch.text(col::API_REQUEST_DATA);
+        for row in batch.rows() {
+            // A request that is only received is logged once more when it is answered, then with a status.
+            let (Some(operation), Some(status)) = (operations.get(row), statuses.get(row)) else {
+                continue;
+            };
+            let (verb, resource) = operation.split_once(' ').unwrap_or((operation, ""));
+            let path = paths.get(row).unwrap_or_default();
+            let failed = status == "Failure";
+            let object = objects.get(row).and_then(|text| json::from_str(text).ok());
+            let request = Request {
+                verb,
+                resource,
+                namespace: namespace(path),
+                path,
+                actor: actors.get(row).unwrap_or("somebody"),
+                failed,
+                object: object.unwrap_or_default(),
+            };
+            for (rule, message) in judge(&request) {
+                // Whoever declared the pod is not in the request: the declaration weighs more, and comes once.
+                let severity = if failed || request.is_by_control_plane() {
+                    rule.severity.lower()
+                } else {
+                    rule.severity
+                };
+                out.detect(rule, row).severity(severity).message(message);
+            }
+        }
+    }
+}
+
+sentrail_plugin::export!(KubernetesMisuse);
+
+#[cfg(test)]
+mod tests {
+    sentrail_plugin::test_fixtures!(super::KubernetesMisuse);
+}

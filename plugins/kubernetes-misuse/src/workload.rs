@@ -1,0 +1,114 @@
+//! Pods, and what makes pods: what they may do to the node that runs them.
+
+use sentrail_plugin::json::Value;
+
+use crate::{Found, Request, rules};
+
+/// Where each kind of object holds the specification of its pods.
+fn pod_spec<'a>(resource: &str, object: &'a Value) -> Option<&'a Value> {
+    let pointer = match resource {
+        "pods" => "/spec",
+        "deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs" => {
+            "/spec/template/spec"
+        }
+        "cronjobs" => "/spec/jobTemplate/spec/template/spec",
+        _ => return None,
+    };
+    object.pointer(pointer)
+}
+
+/// Capabilities with which a process gets out of its container, sees other processes' memory or the node's traffic.
+const CAPABILITIES: [&str; 8] = [
+    "ALL",
+    "SYS_ADMIN",
+    "SYS_MODULE",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "NET_ADMIN",
+    "DAC_READ_SEARCH",
+    "BPF",
+];
+
+/// Paths of the node that hold its credentials, its configuration or the socket of its container runtime; what is below them counts.
+const SENSITIVE: [&str; 9] = [
+    "/etc",
+    "/root",
+    "/proc",
+    "/sys",
+    "/boot",
+    "/dev",
+    "/home",
+    "/var/lib/kubelet",
+    "/var/lib/etcd",
+];
+/// Ends of paths of container runtimes' sockets.
+const SOCKETS: [&str; 5] = [
+    "docker.sock",
+    "containerd.sock",
+    "crio.sock",
+    "cri-dockerd.sock",
+    "podman.sock",
+];
+
+pub fn judge(request: &Request, found: &mut Found) {
+    let Some(spec) = pod_spec(request.resource, &request.object) else {
+        return;
+    };
+    if let Some(why) = privilege(spec) {
+        found.push((&rules::PRIVILEGED, why));
+    }
+    let paths = list(&spec["volumes"]).filter_map(|volume| volume["hostPath"]["path"].as_str());
+    if let Some(path) = paths.into_iter().find(|path| is_sensitive(path)) {
+        found.push((&rules::HOST_PATH, format!("the node's {path} is mounted")));
+    }
+    if request.creates() && request.is_in_system_namespace() {
+        let place = request.namespace.unwrap_or_default();
+        found.push((
+            &rules::SYSTEM_WORKLOAD,
+            format!("{} runs something in {place}", request.actor),
+        ));
+    }
+}
+
+/// What lets the pod's processes act on the node.
+fn privilege(spec: &Value) -> Option<String> {
+    for (name, what) in [
+        ("hostPID", "the node's processes"),
+        ("hostNetwork", "the node's network"),
+        ("hostIPC", "the node's shared memory"),
+    ] {
+        if spec[name] == true {
+            return Some(format!("the pod shares {what}"));
+        }
+    }
+    ["containers", "initContainers", "ephemeralContainers"]
+        .iter()
+        .flat_map(|kind| list(&spec[*kind]))
+        .find_map(|container| {
+            let context = &container["securityContext"];
+            let name = container["name"].as_str().unwrap_or("?");
+            if context["privileged"] == true {
+                return Some(format!("container {name} is privileged"));
+            }
+            let added = list(&context["capabilities"]["add"]).filter_map(Value::as_str);
+            let dangerous = added
+                .map(|capability| capability.strip_prefix("CAP_").unwrap_or(capability))
+                .find(|capability| CAPABILITIES.contains(capability))?;
+            Some(format!("container {name} has the capability {dangerous}"))
+        })
+}
+
+fn is_sensitive(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    path.is_empty()
+        || SOCKETS.iter().any(|socket| path.ends_with(socket))
+        || SENSITIVE.iter().any(|root| {
+            path.strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+}
+
+/// The items of a list; none of anything else.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
