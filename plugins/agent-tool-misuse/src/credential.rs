@@ -1,0 +1,114 @@
+//! Credentials in a text: in the form of their issuer, in an address, or behind a name that says so.
+
+/// Beginnings of tokens, and how many letters and digits follow at least.
+const TOKENS: [(&str, usize); 12] = [
+    ("AKIA", 16),
+    ("ASIA", 16),
+    ("ghp_", 30),
+    ("gho_", 30),
+    ("github_pat_", 30),
+    ("glpat-", 20),
+    ("sk-ant-", 20),
+    ("sk-proj-", 20),
+    ("sk_live_", 16),
+    ("xoxb-", 20),
+    ("xoxp-", 20),
+    ("AIza", 30),
+];
+/// Ends of names of credentials, without case and punctuation.
+const NAMES: [&str; 9] = [
+    "password",
+    "passwd",
+    "secret",
+    "secretkey",
+    "apikey",
+    "accesskey",
+    "secretaccesskey",
+    "privatekey",
+    "clientsecret",
+];
+/// Shortest value that can be one.
+const VALUE_MIN: usize = 6;
+
+/// What credential stands in the text.
+pub fn held(text: &str) -> Option<&'static str> {
+    if text.contains("PRIVATE KEY-----") {
+        return Some("a private key");
+    }
+    if TOKENS.iter().any(|(prefix, least)| token(text, prefix, *least)) {
+        return Some("a token in its issuer's form");
+    }
+    if text.match_indices("://").any(|(at, _)| has_password(&text[at + 3..])) {
+        return Some("an address with a password in it");
+    }
+    let assigned = text
+        .match_indices(['=', ':'])
+        .any(|(at, _)| is_assigned(&text[..at], &text[at + 1..]));
+    assigned.then_some("a value under the name of a credential")
+}
+
+fn token(text: &str, prefix: &str, least: usize) -> bool {
+    text.match_indices(prefix).any(|(at, _)| {
+        let begins = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        let follows = text[at + prefix.len()..].bytes();
+        begins
+            && follows
+                .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                .count()
+                >= least
+    })
+}
+
+/// `user:password@host` behind a scheme.
+fn has_password(rest: &str) -> bool {
+    let authority = rest
+        .split(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '<'))
+        .next();
+    let user = authority
+        .and_then(|authority| authority.rsplit_once('@'))
+        .map(|(user, _)| user);
+    user.and_then(|user| user.split_once(':'))
+        .is_some_and(|(_, password)| is_value(password, 1))
+}
+
+/// `name = value`, `"name": "value"`.
+fn is_assigned(before: &str, after: &str) -> bool {
+    let before = before.trim_end_matches([' ', '"', '\'']);
+    let name = before
+        .rsplit(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
+        .next()
+        .unwrap_or_default();
+    let plain: String = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_lowercase();
+    // An environment variable is a credential where a field of that name is as often a mark of a page.
+    let variable = name.ends_with("_TOKEN") || name.ends_with("_KEY");
+    if !variable && !NAMES.iter().any(|end| plain.ends_with(end)) {
+        return false;
+    }
+    let value = after.trim_start_matches([' ', '"', '\'']);
+    let end = value.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '}'));
+    is_value(&value[..end.unwrap_or(value.len())], VALUE_MIN)
+}
+
+/// Neither a placeholder nor where the value is to be taken from.
+fn is_value(value: &str, least: usize) -> bool {
+    let placeholder = value.starts_with(['$', '<', '{', '%', '*', '[']) || value.contains(['(', '*']);
+    let reference = [
+        "os.",
+        "process.env",
+        "env.",
+        "config.",
+        "settings.",
+        "self.",
+        "this.",
+        "your",
+        "null",
+        "None",
+        "true",
+        "false",
+    ];
+    value.len() >= least && !placeholder && !reference.iter().any(|begin| value.starts_with(begin))
+}
