@@ -77,7 +77,7 @@ pub fn configuration(data: &Path, logs: &[PathBuf], source_more: &str, more: &st
 /// A path that `cargo xtask bench` hands over in an environment variable.
 pub fn given(variable: &str) -> Result<PathBuf> {
     let path = std::env::var_os(variable).map(PathBuf::from);
-    path.with_context(|| format!("{variable} is not set; run this through `cargo xtask bench`"))
+    path.with_context(|| format!("{variable} is not set; run this through `cargo xtask bench` or `cargo xtask eval`"))
 }
 
 /// The one number that may stand on the command line.
