@@ -90,7 +90,9 @@ fn is_assigned(before: &str, after: &str) -> bool {
     }
     let value = after.trim_start_matches([' ', '"', '\'']);
     let end = value.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '}'));
-    is_value(&value[..end.unwrap_or(value.len())], VALUE_MIN)
+    let value = &value[..end.unwrap_or(value.len())];
+    // Prose goes on in words: `Password: required`.
+    value.contains(|c: char| c.is_ascii_digit()) && is_value(value, VALUE_MIN)
 }
 
 /// Neither a placeholder nor where the value is to be taken from.

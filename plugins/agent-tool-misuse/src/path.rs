@@ -70,6 +70,8 @@ impl Path {
         let (file, directories) = self.parts.split_last()?;
         let parent = directories.last().map_or("", String::as_str);
         let (stem, extension) = file.rsplit_once('.').unwrap_or((file, ""));
+        // A word alone is as often the name of something else.
+        let is_word = directories.is_empty() && extension.is_empty();
         let system = |name: &str| (self.absolute || directories.iter().any(|part| part == "..")) && parent == name;
         Some(match (parent, file.as_str()) {
             (".ssh", name) if name != "known_hosts" && extension != "pub" => "files of SSH keys",
@@ -91,17 +93,16 @@ impl Path {
             (_, name) if name == ".env" || (name.starts_with(".env.") && !is_template(extension)) => {
                 "a file of environment variables"
             }
-            _ if matches!(stem, "credentials" | "credential" | "secrets" | "secret") && !is_code(extension) => {
+            _ if matches!(stem, "credentials" | "credential" | "secrets" | "secret")
+                && !is_word
+                && !is_code(extension) =>
+            {
                 "a file of credentials"
             }
-            (_, "credentials" | "secrets") => "a file of credentials",
-            _ if matches!(
-                extension,
-                "pem" | "key" | "p12" | "pfx" | "kdbx" | "jks" | "keystore" | "ppk"
-            ) =>
-            {
+            _ if matches!(extension, "pem" | "p12" | "pfx" | "kdbx" | "jks" | "keystore" | "ppk") => {
                 "a private key or key store"
             }
+            _ if extension == "key" && !directories.is_empty() => "a private key or key store",
             _ if matches!(extension, "tfstate" | "tfvars") => "a state of infrastructure with its secrets",
             _ => return None,
         })
