@@ -129,6 +129,13 @@ fn samples(metrics: &str, name: &str) -> BTreeMap<String, u64> {
 
 #[test]
 fn figures_agree_in_metrics_and_in_the_table_though_nothing_comes_any_more() {
+    // The detectors of the layers that the simulated company has logs of.
+    const SIMULATED: [&str; 4] = [
+        "cloud-credential-misuse",
+        "gateway-key-abuse",
+        "prompt-injection",
+        "vector-bulk-access",
+    ];
     let Some(plugins) = plugins() else { return };
     let scratch = tempfile::tempdir().unwrap();
     let (logs, data) = (scratch.path().join("logs"), scratch.path().join("data"));
@@ -178,7 +185,8 @@ fn figures_agree_in_metrics_and_in_the_table_though_nothing_comes_any_more() {
             .into_iter()
             .map(|(plugin, rows)| (plugin.clone(), (batches[&plugin], rows)));
         let shown: BTreeMap<String, (u64, u64)> = shown.collect();
-        !shown.is_empty() && shown == told && shown.values().all(|(_, rows)| *rows > 0)
+        let fed = shown.iter().filter(|(_, (_, rows))| *rows > 0);
+        shown == told && fed.map(|(plugin, _)| plugin.as_str()).eq(SIMULATED)
     });
     let _ = engine.kill();
     let _ = engine.wait();
