@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use crate::config::{self, SourceKind, SourceSettings};
@@ -53,10 +52,27 @@ pub fn decode(arguments: &Arguments) -> anyhow::Result<()> {
         row_fields: normalizer.row_fields(SOURCE),
     };
     let mut sum = Sum::default();
+    let mut unread = 0;
+    let mut cannot = |path: &Path, error: std::io::Error| {
+        unread += 1;
+        eprintln!("cannot read {}: {error}", path.display());
+    };
     for path in &arguments.files {
-        let cannot = || format!("cannot read {}", path.display());
-        for raw in source::batches(SOURCE, path, &framing).with_context(cannot)? {
-            let raw = raw.with_context(cannot)?;
+        let batches = match source::batches(SOURCE, path, &framing) {
+            Ok(batches) => batches,
+            Err(error) => {
+                cannot(path, error);
+                continue;
+            }
+        };
+        for raw in batches {
+            let raw = match raw {
+                Ok(raw) => raw,
+                Err(error) => {
+                    cannot(path, error);
+                    break;
+                }
+            };
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
             let decoded = normalizer.decode(&raw, now.as_micros() as i64);
             sum.add(&decoded);
@@ -73,10 +89,15 @@ pub fn decode(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.fill {
         super::out(&harmless(&sum.fills.to_string()))?;
     }
-    match arguments.format_out.as_str() {
-        "json" if !arguments.fill => Ok(()),
-        _ => super::out(&harmless(&sum.to_string())),
+    if arguments.fill || arguments.format_out != "json" {
+        super::out(&harmless(&sum.to_string()))?;
     }
+    let files = arguments.files.len();
+    anyhow::ensure!(
+        unread == 0,
+        "{unread} of {files} files could not be read, or not to the end"
+    );
+    Ok(())
 }
 
 /// What all files became.
@@ -110,11 +131,12 @@ impl fmt::Display for Sum {
         let formats: Vec<String> = formats.collect();
         writeln!(
             f,
-            "{} records = {} events + {} rejected + {} duplicates; {}",
+            "{} records = {} events + {} rejected + {} duplicates{}{}",
             self.records,
             self.formats.values().sum::<u64>(),
             self.rejected,
             self.duplicates,
+            if formats.is_empty() { "" } else { "; " },
             formats.join(", ")
         )
     }

@@ -191,6 +191,16 @@ impl Receiver {
     }
 }
 
+/// One that listens, and the settings of its sink.
+async fn receiving(answers: impl IntoIterator<Item = Answer>) -> (Receiver, [ForwardSettings; 1]) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = [webhook(&listener.local_addr().unwrap().to_string())];
+    let receiver = Receiver::default();
+    receiver.answers.lock().unwrap().extend(answers);
+    receiver.listen(listener).await;
+    (receiver, settings)
+}
+
 fn webhook(address: &str) -> ForwardSettings {
     ForwardSettings {
         name: "soar".into(),
@@ -274,15 +284,7 @@ async fn a_receiver_that_is_down_costs_only_delay() {
 async fn what_the_receiver_refuses_is_kept_and_passed() {
     let dir = TempDir::new().unwrap();
     let (journal_dir, forward_dir) = dirs(&dir);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = [webhook(&listener.local_addr().unwrap().to_string())];
-    let receiver = Receiver::default();
-    receiver
-        .answers
-        .lock()
-        .unwrap()
-        .extend([(200, None), (400, None), (307, None)]);
-    receiver.listen(listener).await;
+    let (receiver, settings) = receiving([(200, None), (400, None), (307, None)]).await;
     let mut journal = Journal::open(&journal_dir).unwrap();
     let forwarder = Forwarder::start_with(&settings, &forward_dir, journal.reader().unwrap(), QUICK).unwrap();
     journal
@@ -308,10 +310,7 @@ async fn what_the_receiver_refuses_is_kept_and_passed() {
 async fn a_receiver_can_check_signature_and_delivery() {
     let dir = TempDir::new().unwrap();
     let (journal_dir, forward_dir) = dirs(&dir);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = [webhook(&listener.local_addr().unwrap().to_string())];
-    let receiver = Receiver::default();
-    receiver.listen(listener).await;
+    let (receiver, settings) = receiving([]).await;
     let mut journal = Journal::open(&journal_dir).unwrap();
     journal.append(vec![incident()]).unwrap();
     let forwarder = Forwarder::start(&settings, &forward_dir, journal.reader().unwrap()).unwrap();

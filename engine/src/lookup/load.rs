@@ -1,7 +1,8 @@
 //! File → table.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -45,13 +46,22 @@ pub fn load(settings: &LookupSettings, path: &Path, format: LookupFormat, now: M
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot read it: {error}");
-    let file = File::open(path).map_err(cannot)?;
-    if !file.metadata().map_err(cannot)?.is_file() {
+    // To open a named pipe would wait for somebody who writes to it.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(cannot)?;
+    let held = file.metadata().map_err(cannot)?;
+    if !held.is_file() {
         return Err("it is no file".into());
     }
     let mut bytes = Vec::new();
-    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > BYTES_MAX {
+    if held.len() <= BYTES_MAX {
+        file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    }
+    // It may have grown meanwhile.
+    if held.len().max(bytes.len() as u64) > BYTES_MAX {
         return Err(format!("larger than {} MiB", BYTES_MAX >> 20));
     }
     Ok(bytes)

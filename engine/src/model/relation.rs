@@ -1,8 +1,9 @@
 //! Relations: facts that join entities across systems, aggregated before they travel.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use ahash::AHashMap;
+use ahash::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::entity::Entity;
@@ -51,7 +52,7 @@ impl Relation {
 
 /// Relations merged per (tenant, from, kind, to, bucket). Merging is commutative and associative: any order gives the same set.
 #[derive(Clone, Debug, Default)]
-pub struct RelationSet(AHashMap<Key, Relation>);
+pub struct RelationSet(HashMap<Key, Relation, RandomState>);
 
 impl RelationSet {
     pub fn add(&mut self, relation: Relation) {

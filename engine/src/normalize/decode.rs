@@ -13,7 +13,7 @@ use crate::model::{Detection, Micros, Payload, Position, RawBatch, Rejected};
 
 /// Broken elements are searched for their closing brackets in at most this many times the payload's bytes: once suffices where they stand
 /// side by side, and where they stand in each other, the innermost is as broken as the outermost.
-const SEARCHES_MAX: usize = 4;
+pub const SEARCHES_MAX: usize = 4;
 
 /// How far into a line its JSON object is looked for.
 const SYSLOG_HEADER_BYTES_MAX: usize = 1024;
@@ -119,7 +119,7 @@ pub struct Decoder<'n> {
     pub found: u32,
     pub refused: u32,
     /// Bytes of the payload that were searched for the ends of broken elements.
-    searched: usize,
+    pub searched: usize,
     /// The record at hand is an array's element: numbered even when it is the first.
     pub in_array: bool,
 }

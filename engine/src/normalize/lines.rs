@@ -5,12 +5,11 @@
 
 use std::ops::Range;
 
+use super::RECORD_BYTES_MAX;
 use super::json::Kind;
 
 /// Fields of one comma-separated record; a longer one is not read.
 const FIELDS_MAX: usize = 512;
-/// As far is the end of a comma-separated record looked for when a quote is open. A log's statements are far shorter.
-const CSV_RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 /// How a text is laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,15 +65,19 @@ impl Layout {
         Some(tokens)
     }
 
-    /// The end of the record that begins where `bytes` begin; a quoted field may hold line feeds.
-    pub fn end(&self, bytes: &[u8]) -> usize {
-        let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-        let window = &bytes[..bytes.len().min(CSV_RECORD_BYTES_MAX)];
+    /// The end of the record that begins where `bytes` begin; a quoted field may hold line feeds. `None`: it was searched in vain as far
+    /// as records go, for a quote is left open or there are too many fields.
+    pub fn end(&self, bytes: &[u8]) -> Option<usize> {
         match self {
-            Layout::Csv { .. } => csv(window).map_or(line, |(_, end)| end),
-            _ => line,
+            Layout::Csv { .. } => csv(&bytes[..bytes.len().min(RECORD_BYTES_MAX)]).map(|(_, end)| end),
+            _ => Some(line_end(bytes)),
         }
     }
+}
+
+/// Where the first line of `bytes` ends.
+pub fn line_end(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len())
 }
 
 /// Where a field stands, and how it is written.
@@ -392,7 +395,7 @@ mod tests {
                 ("c", Kind::Text, 15..15)
             ]
         );
-        assert_eq!(&text[layout.end(text.as_bytes())..], "\nnext");
+        assert_eq!(&text[layout.end(text.as_bytes()).unwrap_or(0)..], "\nnext");
         for wrong in ["\"open", "\"a\"b,c"] {
             assert_eq!(layout.read(wrong), None, "{wrong}");
         }

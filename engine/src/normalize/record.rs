@@ -7,10 +7,11 @@ use twox_hash::XxHash64;
 
 use super::captures::Captures;
 use super::columns::{Place, Stamp};
-use super::decode::{Decoder, skip_space};
+use super::decode::{Decoder, SEARCHES_MAX, skip_space};
 use super::dedupe::Seen;
 use super::finding::{self, Origin};
 use super::json::{Cursor, Fault, Span};
+use super::lines::line_end;
 use super::plan::Plan;
 use super::recognise::Recogniser;
 use super::relate::Facts;
@@ -160,7 +161,7 @@ impl Decoder<'_> {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(Refusal::TooLong(bytes.len()));
         }
-        simdutf8::compat::from_utf8(bytes).map_err(|error| Refusal::NotUtf8(error.valid_up_to()))
+        std::str::from_utf8(bytes).map_err(|error| Refusal::NotUtf8(error.valid_up_to()))
     }
 
     /// The record's format, and its end when the captures are those of that format already.
@@ -202,7 +203,13 @@ impl Decoder<'_> {
         for index in candidates {
             let plan = &plans[index];
             let Some(layout) = &plan.line else { continue };
-            let mut end = at + layout.end(&bytes[at..]);
+            // A quote that is left open is none, but is looked for to the payload's end: not with every line.
+            let may_search = self.searched <= SEARCHES_MAX * bytes.len();
+            let length = may_search.then(|| layout.end(&bytes[at..])).flatten();
+            if length.is_none() {
+                self.searched += bytes.len() - at;
+            }
+            let mut end = at + length.unwrap_or_else(|| line_end(&bytes[at..]));
             let next = end;
             while end > at && matches!(bytes[end - 1], b'\r' | b' ') {
                 end -= 1;

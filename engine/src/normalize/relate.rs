@@ -1,8 +1,9 @@
 //! The facts a batch's records state, counted while they are still borrowed text and made into relations once per batch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use ahash::AHashMap;
+use ahash::RandomState;
 
 use super::plan::Plan;
 use crate::model::relation::RELATION_BUCKET;
@@ -22,9 +23,9 @@ struct Fact {
 
 #[derive(Default)]
 pub struct Facts {
-    numbers: AHashMap<Arc<str>, u32>,
+    numbers: HashMap<Arc<str>, u32, RandomState>,
     texts: Vec<Arc<str>>,
-    held: AHashMap<Key, Fact>,
+    held: HashMap<Key, Fact, RandomState>,
 }
 
 impl Facts {
@@ -69,7 +70,7 @@ impl Facts {
     pub fn into_relations(self, plans: &[Plan], tenant: &Arc<str>) -> Vec<Relation> {
         let columns = EventSchema::get().columns();
         // By column and text: an entity is an end of many relations.
-        let mut entities: AHashMap<(usize, u32), Option<Entity>> = AHashMap::new();
+        let mut entities: HashMap<(usize, u32), Option<Entity>, RandomState> = HashMap::default();
         let mut entity = |column: usize, text: u32| {
             let canonical = || {
                 let kind = columns.get(column)?.entity.as_deref()?;

@@ -104,17 +104,11 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         .sources
         .iter()
         .map(|source| {
-            let layers = normalizer
-                .layers(&source.name)
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let layers = normalizer.layers(&source.name);
+            let layers = layers.iter().map(|layer| &**layer);
             (
                 source.name.as_str().into(),
-                SourceTime {
-                    lateness: normalizer.lateness(&source.name),
-                    layers,
-                },
+                SourceTime::new(normalizer.lateness(&source.name), layers),
             )
         })
         .collect();

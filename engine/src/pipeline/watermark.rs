@@ -1,15 +1,26 @@
 //! Event time across inputs: how far each layer of the stack is known to be complete.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{InputId, Micros};
+use crate::model::{InputId, LAYERS, Micros};
 
 /// What a source's inputs can bring.
 pub struct SourceTime {
     /// How much later than its newest neighbour an event of one input may come and still be in order.
-    pub lateness: Micros,
-    pub layers: BTreeSet<String>,
+    lateness: Micros,
+    /// By their places in `LAYERS`.
+    layers: Vec<usize>,
+}
+
+impl SourceTime {
+    pub fn new<'a>(lateness: Micros, layers: impl IntoIterator<Item = &'a str>) -> SourceTime {
+        let place = |layer: &str| LAYERS.iter().position(|known| *known == layer);
+        SourceTime {
+            lateness,
+            layers: layers.into_iter().filter_map(place).collect(),
+        }
+    }
 }
 
 struct Input {
@@ -113,7 +124,8 @@ impl InputTimes {
     /// Per layer, the event time up to which everything has arrived, `Micros::MIN` while an input has not brought anything yet.
     /// A layer that no live input feeds is absent: nothing holds it.
     pub fn by_layer(&self) -> BTreeMap<String, Micros> {
-        let mut layers: BTreeMap<String, Micros> = BTreeMap::new();
+        // Asked for with every batch, of thousands of inputs.
+        let mut least: [Option<Micros>; LAYERS.len()] = [None; LAYERS.len()];
         let holds = |input: &&Input| !input.idle && (input.newest.is_some() || !input.read);
         for input in self.inputs.values().filter(holds) {
             let Some(source) = self.sources.get(&input.source) else {
@@ -123,16 +135,18 @@ impl InputTimes {
                 .newest
                 .map_or(Micros::MIN, |newest| newest.saturating_sub(source.lateness));
             for layer in &source.layers {
-                layers
-                    .entry(layer.clone())
-                    .and_modify(|held| *held = complete.min(*held))
-                    .or_insert(complete);
+                let held = &mut least[*layer];
+                *held = Some(held.map_or(complete, |held| held.min(complete)));
             }
         }
         for source in self.unheard.iter().filter_map(|name| self.sources.get(name)) {
-            layers.extend(source.layers.iter().map(|layer| (layer.clone(), Micros::MIN)));
+            for layer in &source.layers {
+                least[*layer] = Some(Micros::MIN);
+            }
         }
-        layers
+        let fed = LAYERS.iter().zip(least);
+        fed.filter_map(|(layer, least)| Some(((*layer).to_owned(), least?)))
+            .collect()
     }
 
     /// The event time up to which every live input is complete; with none alive the newest time seen.
@@ -146,10 +160,7 @@ mod tests {
     use super::*;
 
     fn times() -> InputTimes {
-        let source = |lateness, layer: &str| SourceTime {
-            lateness,
-            layers: BTreeSet::from([layer.to_owned()]),
-        };
+        let source = |lateness, layer: &str| SourceTime::new(lateness, [layer]);
         InputTimes::new(HashMap::from([
             ("trail".into(), source(100, "cloud")),
             ("chat".into(), source(10, "gateway")),

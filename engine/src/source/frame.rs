@@ -20,9 +20,6 @@ pub(super) const LINE_BYTES_MAX: usize = 16 << 20;
 pub(super) const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// How much of a record that is too long is handed on: enough to recognise it by.
 pub(super) const CUT_BYTES: usize = 64 << 10;
-/// As far is the end of a row looked for when a quote is open; a statement in a database's log is far shorter. Then the quote was none,
-/// and the row is its first line.
-const ROW_BYTES_MAX: usize = 1 << 20;
 /// Within so many bytes a row has the values by which it is known.
 const ROW_HEAD_BYTES: usize = 4 << 10;
 /// What editors on some systems write before a text.
@@ -57,6 +54,8 @@ pub(super) struct Framer {
     scan: Scan,
     /// The record at hand was handed on cut, or an array in an object has ended; what is left of the value is dropped.
     skipping: bool,
+    /// What is dropped is a row, which may have line feeds in it.
+    skips_row: bool,
     /// Brackets that are open while an array's elements are handed on: 1 in an array, 2 in an array in an object, else 0.
     depth: u8,
     framing: Framing,
@@ -143,15 +142,22 @@ impl Framer {
     }
 
     fn row(&mut self, data: &[u8], end: End) -> Frame {
-        let window = &data[..data.len().min(ROW_BYTES_MAX)];
+        let window = &data[..data.len().min(LINE_BYTES_MAX)];
         let is_all = window.len() == data.len();
         match row(window) {
             Row::Ends(newline) => {
                 self.scan = Scan::default();
                 record(data, newline, newline + 1, false)
             }
-            Row::Open | Row::Quoted if is_all && end == End::Open => Frame::More,
-            Row::Open if is_all && !data.is_empty() => {
+            // Its lines are no records: whoever writes a value as long as this must not write other people's records in it.
+            Row::Open | Row::Quoted if !is_all => {
+                let cut = self.cut(window.len());
+                self.scan = Scan::in_row(window);
+                self.skips_row = true;
+                cut
+            }
+            Row::Open | Row::Quoted if end == End::Open => Frame::More,
+            Row::Open if !data.is_empty() => {
                 self.scan = Scan::default();
                 record(data, data.len(), data.len(), end == End::Broken)
             }
@@ -275,6 +281,7 @@ impl Framer {
             return Frame::More;
         }
         let rest = match shape {
+            Shape::Lines if self.skips_row => self.scan.row_rest(data),
             Shape::Documents if self.scan.is_open() => self.scan.value(data),
             Shape::Documents if self.depth > 0 => self.scan.scalar(data),
             // The cut record was a line, between documents or among lines.
@@ -283,6 +290,7 @@ impl Framer {
         match rest {
             Some(next) => {
                 self.skipping = false;
+                self.skips_row = false;
                 self.scan = Scan::default();
                 Frame::Skip { next }
             }
@@ -516,10 +524,24 @@ mod tests {
         // Not rows at all.
         assert_eq!(rows("{\"a\":1,\"b\":2}\n[\nx"), ["{\"a\":1,\"b\":2}", "[", "x"]);
         let mut long = "1,\"torn\n".to_owned();
-        long.push_str(&"2,b\n".repeat(ROW_BYTES_MAX / 3));
+        long.push_str(&"2,b\n".repeat(400_000));
         let whole = frames_of(&ROWS(), long.as_bytes(), usize::MAX >> 1);
-        assert_eq!(whole.len(), 1 + ROW_BYTES_MAX / 3);
+        assert_eq!(whole.len(), 1 + 400_000);
         assert_eq!(frames_of(&ROWS(), long.as_bytes(), 1 << 20), whole);
+    }
+
+    #[test]
+    fn no_line_of_a_long_value_is_a_record_of_its_own() {
+        for (length, truncated) in [(LINE_BYTES_MAX / 2, false), (LINE_BYTES_MAX + 999, true)] {
+            let lines = "1,forged,\"\"x\"\"\n".repeat(length / 15 + 1);
+            let text = format!("1,\"{lines}\",b\n2,\"c\",d\n");
+            for piece in [usize::MAX >> 1, 1 << 20, (1 << 20) - 7] {
+                let found = frames_of(&ROWS(), text.as_bytes(), piece);
+                assert_eq!(found.len(), 2, "{length} in pieces of {piece}");
+                assert_eq!(found[0].1, truncated, "{length} in pieces of {piece}");
+                assert_eq!(found[1].0, b"2,\"c\",d");
+            }
+        }
     }
 
     #[test]

@@ -28,6 +28,28 @@ impl Scan {
         }
     }
 
+    /// Behind the beginning of a row that is too long.
+    pub(super) fn in_row(beginning: &[u8]) -> Scan {
+        let quotes = beginning.iter().filter(|byte| **byte == b'"').count();
+        Scan {
+            in_string: quotes % 2 == 1,
+            ..Scan::default()
+        }
+    }
+
+    /// Searches on for the end of a row; gives the index after its line feed. A quote within quotes is written twice.
+    pub(super) fn row_rest(&mut self, data: &[u8]) -> Option<usize> {
+        while let Some(&byte) = data.get(self.at) {
+            self.at += 1;
+            match byte {
+                b'"' => self.in_string = !self.in_string,
+                b'\n' if !self.in_string => return Some(self.at),
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Goes on with data of which nothing was searched yet.
     pub(super) fn renew(&mut self) {
         self.at = 0;

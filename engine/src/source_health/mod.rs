@@ -100,6 +100,8 @@ pub struct SourceHealth {
     sources: BTreeMap<Arc<str>, Source>,
     /// Wall clock when `look` was last called.
     looked: Micros,
+    /// What `advance` was told last.
+    advanced: BTreeMap<String, Micros>,
     /// Names of saved state of sources that are configured no more, until that has been saved.
     dropped: Vec<String>,
 }
@@ -134,6 +136,7 @@ impl SourceHealth {
         SourceHealth {
             sources: watched.into_iter().map(source).collect(),
             looked: now,
+            advanced: BTreeMap::new(),
             dropped: Vec::new(),
         }
     }
@@ -196,6 +199,10 @@ impl SourceHealth {
     /// brought anything yet; a layer without a live input is absent, and then nobody can say how late it is.
     pub fn advance(&mut self, watermarks: &BTreeMap<String, Micros>) -> Vec<Detection> {
         let mut found = Vec::new();
+        if self.advanced == *watermarks {
+            return found;
+        }
+        self.advanced.clone_from(watermarks);
         for source in self.sources.values_mut() {
             let layers = source.watched.layers.iter();
             let passed = layers.filter_map(|layer| watermarks.get(layer)).min();

@@ -162,15 +162,7 @@ async fn what_a_receiver_says_is_made_harmless() {
 async fn health_says_what_is_now() {
     let dir = TempDir::new().unwrap();
     let (journal_dir, forward_dir) = dirs(&dir);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = [webhook(&listener.local_addr().unwrap().to_string())];
-    let receiver = Receiver::default();
-    receiver
-        .answers
-        .lock()
-        .unwrap()
-        .extend([(400, None), (401, None), (401, None)]);
-    receiver.listen(listener).await;
+    let (receiver, settings) = receiving([(400, None), (401, None), (401, None)]).await;
     let mut journal = Journal::open(&journal_dir).unwrap();
     let forwarder = Forwarder::start_with(&settings, &forward_dir, journal.reader().unwrap(), QUICK).unwrap();
     journal.append(vec![titled("a", "1")]).unwrap();
@@ -188,9 +180,7 @@ async fn health_says_what_is_now() {
 async fn a_cursor_that_could_not_be_written_is_written_later() {
     let dir = TempDir::new().unwrap();
     let (journal_dir, forward_dir) = dirs(&dir);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = [webhook(&listener.local_addr().unwrap().to_string())];
-    Receiver::default().listen(listener).await;
+    let (_, settings) = receiving([]).await;
     // A directory where the cursor is written first: stands for a disk that is full.
     let in_the_way = forward_dir.join("soar.cursor.new");
     std::fs::create_dir_all(&in_the_way).unwrap();
@@ -208,11 +198,7 @@ async fn a_cursor_that_could_not_be_written_is_written_later() {
 async fn a_refused_alert_waits_for_a_place_to_be_kept_in() {
     let dir = TempDir::new().unwrap();
     let (journal_dir, forward_dir) = dirs(&dir);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = [webhook(&listener.local_addr().unwrap().to_string())];
-    let receiver = Receiver::default();
-    receiver.answers.lock().unwrap().extend([(400, None); 1000]);
-    receiver.listen(listener).await;
+    let (_, settings) = receiving([(400, None); 1000]).await;
     std::fs::create_dir_all(&forward_dir).unwrap();
     let dead = forward_dir.join("soar.dead.ndjson");
     std::os::unix::fs::symlink("/dev/full", &dead).unwrap();
