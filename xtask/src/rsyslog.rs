@@ -44,6 +44,8 @@ fn unpack(dir: &Path, script: &Path) -> Result<()> {
         }
         // Another user could not write here.
         apt.args(["-o", "APT::Sandbox::User="]);
+        // Where there is no network nobody waits for it.
+        apt.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::Retries=0"]);
         apt.current_dir(dir.join("packages"));
         apt
     };
