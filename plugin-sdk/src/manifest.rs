@@ -78,3 +78,19 @@ impl Manifest {
         rules: &[],
     };
 }
+
+/// Declares the rules of a detector, each as `NAME "id" Severity ["technique", …] "title" "description"`: a constant each, and `ALL`.
+#[macro_export]
+macro_rules! rules {
+    ($( $name:ident $id:literal $severity:ident [$($technique:literal),+] $title:literal $description:literal )*) => {
+        $( pub const $name: $crate::Rule = $crate::Rule {
+            id: $id,
+            title: $title,
+            description: $description,
+            severity: $crate::Severity::$severity,
+            techniques: &[$($technique),+],
+        }; )*
+        /// All of them.
+        pub const ALL: &[&$crate::Rule] = &[$( &$name ),*];
+    };
+}

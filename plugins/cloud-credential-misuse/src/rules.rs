@@ -1,22 +1,6 @@
 //! What can be found.
 
-use sentrail_plugin::{Rule, Severity};
-
-macro_rules! rules {
-    ($( $name:ident $id:literal $severity:ident [$($technique:literal),+] $title:literal $description:literal )*) => {
-        $( pub const $name: Rule = Rule {
-            id: $id,
-            title: $title,
-            description: $description,
-            severity: Severity::$severity,
-            techniques: &[$($technique),+],
-        }; )*
-        /// All of them.
-        pub const ALL: &[&Rule] = &[$( &$name ),*];
-    };
-}
-
-rules! {
+sentrail_plugin::rules! {
     ACCESS_KEY "access-key-for-another-user" Medium ["T1098.001"]
         "An access key was made for another user"
         "Somebody holds a long-lived key for an identity that is not theirs. Ask both; if neither expected it, deactivate the key and look at what it did."

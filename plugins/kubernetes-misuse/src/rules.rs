@@ -1,22 +1,6 @@
 //! What can be found.
 
-use sentrail_plugin::{Rule, Severity};
-
-macro_rules! rules {
-    ($( $name:ident $id:literal $severity:ident [$($technique:literal),+] $title:literal $description:literal )*) => {
-        $( pub const $name: Rule = Rule {
-            id: $id,
-            title: $title,
-            description: $description,
-            severity: Severity::$severity,
-            techniques: &[$($technique),+],
-        }; )*
-        /// All of them.
-        pub const ALL: &[&Rule] = &[$( &$name ),*];
-    };
-}
-
-rules! {
+sentrail_plugin::rules! {
     PRIVILEGED "privileged-workload" High ["T1610", "T1611"]
         "A workload may act on its node"
         "The pod is privileged, shares the node's namespaces or has capabilities that lead out of it. Confirm that it is a part of the platform; otherwise delete it and examine the node."
