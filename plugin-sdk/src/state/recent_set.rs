@@ -1,0 +1,86 @@
+//! The distinct texts of a sliding window.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::hash;
+
+/// What [`RecentSet::insert`] saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inserted {
+    /// The member was not in the set.
+    pub new: bool,
+    /// Members in the set now.
+    pub len: usize,
+}
+
+/// The distinct texts of a sliding window of event time: how many there are, and whether one is new.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RecentSet {
+    members: BTreeMap<u64, i64>,
+    newest: i64,
+}
+
+impl RecentSet {
+    /// Inserts `member`, seen at `time`, after dropping what was not seen in the `span` microseconds up to the newest time.
+    /// Beyond `max` members the one not seen for longest is dropped.
+    pub fn insert(&mut self, span: i64, max: usize, time: i64, member: &str) -> Inserted {
+        self.newest = if self.members.is_empty() {
+            time
+        } else {
+            self.newest.max(time)
+        };
+        let from = self.newest - span;
+        self.members.retain(|_, last| *last > from);
+        let member = hash(member);
+        let new = match self.members.get_mut(&member) {
+            Some(last) => {
+                *last = time.max(*last);
+                false
+            }
+            None => {
+                if time > from {
+                    self.members.insert(member, time);
+                }
+                true
+            }
+        };
+        while self.members.len() > max.max(1) {
+            let oldest = self.members.iter().map(|(member, last)| (*last, *member)).min();
+            if let Some((_, member)) = oldest {
+                self.members.remove(&member);
+            }
+        }
+        Inserted {
+            new,
+            len: self.members.len(),
+        }
+    }
+
+    /// Members now.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_knows_what_is_new_and_drops_the_oldest() {
+        let mut set = RecentSet::default();
+        assert_eq!(set.insert(10, 2, 0, "a"), Inserted { new: true, len: 1 });
+        assert_eq!(set.insert(10, 2, 1, "a"), Inserted { new: false, len: 1 });
+        assert_eq!(set.insert(10, 2, 2, "b"), Inserted { new: true, len: 2 });
+        assert_eq!(set.insert(10, 2, 3, "c"), Inserted { new: true, len: 2 });
+        assert_eq!(set.insert(10, 2, 3, "a"), Inserted { new: true, len: 2 });
+        assert_eq!(set.insert(10, 2, 30, "a"), Inserted { new: true, len: 1 });
+    }
+}
