@@ -1,7 +1,8 @@
-//! The configuration: TOML text → wire structs → validated `Settings`. Pure but for the file itself and the environment
-//! variables that hold secrets: nothing is connected here.
+//! The configuration: TOML text → wire structs → validated `Settings`. Pure but for the file itself, the files that detectors'
+//! settings name, and the environment variables that hold secrets: nothing is connected here.
 
 mod document;
+mod inserted;
 mod lookup;
 mod settings;
 mod source;
@@ -13,6 +14,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 
 use document::Document;
+pub use inserted::insert_files;
 pub use settings::*;
 pub use target::WebhookUrl;
 

@@ -13,7 +13,7 @@ use super::order::{Ordered, SHARDS};
 use super::runner::Runner;
 use super::wasm::{Guest, Host, INSTANCES_MAX, Limits};
 use super::{Detectors, Plugin};
-use crate::config::PluginSettings;
+use crate::config::{PluginSettings, insert_files};
 
 /// Largest plugin file, in bytes: a JavaScript or Python guest carries its interpreter.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -155,10 +155,12 @@ fn configure(
     }
     let guest = host.load(bytes)?;
     let mut instance = guest.instantiate(name.into()).map_err(|error| error.to_string())?;
-    let config = settings
-        .config
-        .get(name)
-        .map_or_else(|| "{}".to_owned(), |value| value.to_string());
+    let config = match settings.config.get(name) {
+        Some(value) => insert_files(value)
+            .map_err(|reason| format!("its configuration [plugins.config.{name}] {reason}"))?
+            .to_string(),
+        None => "{}".to_owned(),
+    };
     let manifest = instance
         .configure(&config)
         .map_err(|error| format!("it does not accept its configuration [plugins.config.{name}]: {error}"))?;
