@@ -5,6 +5,7 @@ mod cli;
 mod files;
 mod intake;
 mod kafka;
+mod languages;
 mod lookups;
 mod operating;
 mod redaction;

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod eval;
 pub mod fuzz;
 pub mod kafka;
+pub mod languages;
 pub mod plugins;
 pub mod rsyslog;
 pub mod test;

@@ -12,6 +12,11 @@ const VERBS: &[Verb] = &[
         "build the detectors of plugins/ as components [--out DIR] [NAME]",
         xtask::plugins::main,
     ),
+    (
+        "languages",
+        "build the example detectors in JavaScript and Python",
+        xtask::languages::main,
+    ),
     ("test", "do all set-up and run every test [NAME]", xtask::test::main),
     (
         "demo",

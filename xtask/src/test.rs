@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cargo, kafka, plugins, rsyslog, target_dir};
+use crate::{cargo, kafka, languages, plugins, rsyslog, target_dir};
 
 /// The verb: arguments are passed on to the test binaries (`cargo xtask test NAME` runs the tests whose name holds NAME).
 pub fn main(arguments: &[String]) -> Result<()> {
@@ -28,6 +28,15 @@ pub fn main(arguments: &[String]) -> Result<()> {
         Ok(program) => command.env("SENTRAIL_TEST_RSYSLOG", program),
         Err(why) => command.env("SENTRAIL_TEST_NO_RSYSLOG", why),
     };
+    for (language, built) in ["JAVASCRIPT", "PYTHON"]
+        .into_iter()
+        .zip(languages::build(&target_dir().join("languages")))
+    {
+        match built {
+            Ok(component) => command.env(format!("SENTRAIL_TEST_{language}"), component),
+            Err(why) => command.env(format!("SENTRAIL_TEST_NO_{language}"), why),
+        };
+    }
     match &broker {
         Some(broker) => command
             .env("SENTRAIL_TEST_KAFKA", broker.bootstrap())

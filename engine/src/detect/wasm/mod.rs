@@ -37,8 +37,9 @@ const TICK: Duration = Duration::from_millis(10);
 pub(super) const INSTANCES_MAX: usize = 512;
 /// Most elements of one function table.
 const TABLE_ELEMENTS_MAX: usize = 20_000;
-/// Core instances, memories and tables of one component: a Rust guest has two or three, a JavaScript one a dozen.
-const CORE_INSTANCES_MAX: u32 = 24;
+/// Core instances, memories and tables of one component: a Rust guest has two or three core instances, a JavaScript one a dozen, a
+/// Python one some forty, for it is linked from libraries.
+const CORE_INSTANCES_MAX: u32 = 48;
 const MEMORIES_MAX: u32 = 2;
 const TABLES_MAX: u32 = 8;
 /// Machine stack of a guest, in bytes.
