@@ -1,4 +1,5 @@
 //! `cargo xtask eval detectors [--data DIR] [--json FILE]`: builds the detectors and measures them on the labelled data sets.
+//! `cargo xtask eval correlation [--seed N] [--events N] [--show CASE]`: and how well incidents tell attacks apart.
 
 use std::process::Command;
 
@@ -8,6 +9,11 @@ use crate::{cargo, plugins, target_dir};
 
 /// The verb.
 pub fn main(arguments: &[String]) -> Result<()> {
+    let program = match arguments.first().map(String::as_str) {
+        Some("detectors") => "eval",
+        Some("correlation") => "correlation",
+        _ => bail!("usage: cargo xtask eval detectors|correlation [ARGUMENTS]"),
+    };
     let plugin_dir = target_dir().join("plugins");
     plugins::build(&plugin_dir)?;
     // Nothing here is about speed: what the tests build is taken, and built by the same words so that it is built once.
@@ -18,13 +24,13 @@ pub fn main(arguments: &[String]) -> Result<()> {
     if !built.success() {
         bail!("the evaluation did not build");
     }
-    let status = Command::new(target_dir().join("debug/eval"))
+    let status = Command::new(target_dir().join("debug").join(program))
         .args(arguments)
         .env("SENTRAIL_BENCH_PLUGINS", &plugin_dir)
         .status()
         .context("the evaluation cannot be started")?;
     if !status.success() {
-        bail!("the detectors could not be measured; see above");
+        bail!("{program} could not be measured; see above");
     }
     Ok(())
 }

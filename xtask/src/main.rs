@@ -30,7 +30,7 @@ const VERBS: &[Verb] = &[
     ),
     (
         "eval",
-        "do all set-up and measure the detectors on labelled data: detectors [--data DIR] [--json FILE]",
+        "do all set-up and measure what is found: detectors, correlation [ARGUMENTS]",
         xtask::eval::main,
     ),
     (

@@ -39,7 +39,11 @@ impl Reader {
                 Some((_, pattern)) => self.texts(pattern, key),
                 None => {
                     let inner = table.iter().map(|(name, value)| {
-                        let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                        let key = if key.is_empty() {
+                            name.clone()
+                        } else {
+                            format!("{key}.{name}")
+                        };
                         Ok((name.clone(), self.insert(value, &key)?))
                     });
                     inner.collect::<Result<Map<_, _>, String>>().map(Value::Object)
@@ -94,7 +98,10 @@ impl Reader {
         };
         self.bytes_left = left;
         let text = String::from_utf8(bytes).map_err(|error| {
-            let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let before = error
+                .as_bytes()
+                .get(..error.utf8_error().valid_up_to())
+                .unwrap_or_default();
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             wrong(format!("line {line}: valid is text in UTF-8"))
         })?;
@@ -150,12 +157,21 @@ mod tests {
         let dir = dir(&[("latin.csv", b"a\nb\xe9\n")]);
         let at = |name: &str| dir.path().join(name).display().to_string();
         for (settings, words) in [
-            (json!({ "feeds": [{ "text": { "file": at("gone") } }] }), "feeds[0].text: "),
+            (
+                json!({ "feeds": [{ "text": { "file": at("gone") } }] }),
+                "feeds[0].text: ",
+            ),
             (json!({ "a": { "b": { "file": at("latin.csv") } } }), "a.b: "),
-            (json!({ "a": { "file": at("latin.csv") } }), "latin.csv: line 2: valid is text in UTF-8"),
+            (
+                json!({ "a": { "file": at("latin.csv") } }),
+                "latin.csv: line 2: valid is text in UTF-8",
+            ),
             (json!({ "a": { "file": at("") } }), "it is no regular file"),
             (json!({ "rules": { "files": at("*.yml") } }), "no file is so called"),
-            (json!({ "rules": { "files": "a/**b" } }), "rules: files = \"a/**b\": no pattern"),
+            (
+                json!({ "rules": { "files": "a/**b" } }),
+                "rules: files = \"a/**b\": no pattern",
+            ),
         ] {
             let error = insert_files(&settings).expect_err("refused");
             assert!(error.contains(words), "{error}");

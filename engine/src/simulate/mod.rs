@@ -6,7 +6,7 @@
 
 mod attack;
 mod ordinary;
-mod shapes;
+pub mod shapes;
 mod truth;
 
 use std::collections::VecDeque;
