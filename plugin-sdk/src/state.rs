@@ -10,7 +10,9 @@ mod ewma;
 mod first_seen;
 mod heavy_hitters;
 mod keyed;
+mod places;
 mod recent_set;
+mod resemblance;
 mod session;
 mod sliding_sum;
 
@@ -26,7 +28,9 @@ pub use first_seen::{Familiarity, FirstSeen, Habit};
 pub use heavy_hitters::{Frequency, HeavyHitters};
 pub(crate) use keyed::take_evicted;
 pub use keyed::{KEYED_BYTES_MAX, Keyed};
+pub use places::Places;
 pub use recent_set::{Inserted, RecentSet};
+pub use resemblance::Resemblance;
 pub use session::Session;
 pub use sliding_sum::SlidingSum;
 

@@ -58,6 +58,13 @@ impl RecentSet {
         }
     }
 
+    /// Whether `member` was seen in the `span` microseconds up to `time`.
+    pub fn contains(&self, span: i64, time: i64, member: &str) -> bool {
+        self.members
+            .get(&hash(member))
+            .is_some_and(|last| *last > time.saturating_sub(span))
+    }
+
     /// Members now.
     pub fn len(&self) -> usize {
         self.members.len()

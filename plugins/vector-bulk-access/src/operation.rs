@@ -7,6 +7,10 @@ pub enum Operation {
     Read,
     /// Makes, lists or fetches a snapshot or backup.
     Export,
+    /// Puts a collection back from a snapshot or backup.
+    Restore,
+    /// Stores points or changes what they hold.
+    Write,
     /// Deletes points.
     Delete,
     /// Deletes a whole collection.
@@ -20,9 +24,11 @@ impl Operation {
         let name = name.to_ascii_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
         if has(&["snapshot", "backup", "export", "download"]) {
-            // Lists show names only, and removal or recovery takes nothing out.
-            if has(&["list", "delete", "recover", "restore"]) {
+            // Lists show names only, and removal takes nothing out.
+            if has(&["list", "delete", "status"]) {
                 Self::Other
+            } else if has(&["recover", "restore"]) {
+                Self::Restore
             } else {
                 Self::Export
             }
@@ -46,6 +52,16 @@ impl Operation {
             "facet",
         ]) {
             Self::Read
+        } else if has(&[
+            "upsert",
+            "insert",
+            "import",
+            "add_",
+            "update_vectors",
+            "set_payload",
+            "overwrite_payload",
+        ]) {
+            Self::Write
         } else {
             Self::Other
         }
@@ -68,7 +84,11 @@ mod tests {
             ("delete_points", Operation::Delete),
             ("delete_field_index", Operation::Delete),
             ("list_collections", Operation::Other),
-            ("upsert_points", Operation::Other),
+            ("upsert_points", Operation::Write),
+            ("BatchImport", Operation::Write),
+            ("overwrite_payload", Operation::Write),
+            ("recover_from_snapshot", Operation::Restore),
+            ("RestoreBackup", Operation::Restore),
         ] {
             assert_eq!(Operation::of(name), operation, "{name}");
         }
