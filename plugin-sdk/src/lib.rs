@@ -66,6 +66,7 @@ mod findings;
 #[doc(hidden)]
 pub mod guest;
 mod host;
+mod login;
 mod manifest;
 mod matcher;
 mod network;
@@ -84,6 +85,7 @@ pub use config::schema_of;
 pub use detector::{Detector, Instance};
 pub use findings::{Detection, Entity, Evidence, Findings, Relation};
 pub use host::{Level, log};
+pub use login::Login;
 pub use manifest::{Manifest, Rule, Severity};
 pub use matcher::Patterns;
 pub use network::network;

@@ -5,29 +5,41 @@ use serde::{Deserialize, Serialize};
 use super::{Familiarity, FirstSeen, Habit, hash};
 
 /// The countries of somebody, and when they were last in one: for what is known as impossible travel. Countries alone tell no
-/// distance, so only one that was never seen before counts as a journey.
+/// distance, so only a change of which one end was new to them counts as a journey.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Places {
     countries: FirstSeen,
-    /// Event time of the last sighting, and the hash of its country.
-    last: Option<(i64, u64)>,
+    last: Option<Sighting>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Sighting {
+    time: i64,
+    country: u64,
+    /// The country was new to them, and the way to it was no journey that was told.
+    new: bool,
 }
 
 impl Places {
-    /// Takes a sighting into account. Gives how long ago, in microseconds, they were in another country, where this one is new to
-    /// them and that is `within` at most.
+    /// Takes a sighting into account. Gives how long ago, in microseconds, they were in another country, where one of the two was new
+    /// to them when they came and that is `within` at most. Every journey is told once.
     pub fn see(&mut self, habit: &Habit, within: i64, time: i64, country: &str) -> Option<i64> {
         let new = self.countries.see(habit, time, country) == Familiarity::New;
-        let here = hash(country);
-        let (before, elsewhere) = match self.last {
-            Some((before, there)) => (before, there != here),
-            None => (time, false),
-        };
-        if time >= before {
-            self.last = Some((time, here));
+        let country = hash(country);
+        let before = self.last.as_ref();
+        let journey = before
+            .filter(|before| before.country != country && (new || before.new))
+            .map(|before| time.saturating_sub(before.time).saturating_abs())
+            .filter(|ago| *ago <= within);
+        if before.is_none_or(|before| time >= before.time) {
+            let stays_new = before.is_some_and(|before| before.country == country && before.new);
+            self.last = Some(Sighting {
+                time,
+                country,
+                new: (new || stays_new) && journey.is_none(),
+            });
         }
-        let ago = time.saturating_sub(before).saturating_abs();
-        (new && elsewhere && ago <= within).then_some(ago)
+        journey
     }
 }
 
@@ -50,5 +62,8 @@ mod tests {
         assert_eq!(places.see(&habit, 10, 3, "NL"), None, "known");
         assert_eq!(places.see(&habit, 10, 4, "BR"), None, "known by now");
         assert_eq!(places.see(&habit, 10, 50, "JP"), None, "there was time to travel");
+        assert_eq!(places.see(&habit, 10, 51, "JP"), None);
+        assert_eq!(places.see(&habit, 10, 53, "NL"), Some(2), "but none to come back");
+        assert_eq!(places.see(&habit, 10, 54, "JP"), None, "known by now");
     }
 }

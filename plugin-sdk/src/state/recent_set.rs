@@ -26,13 +26,7 @@ impl RecentSet {
     /// Inserts `member`, seen at `time`, after dropping what was not seen in the `span` microseconds up to the newest time.
     /// Beyond `max` members the one not seen for longest is dropped.
     pub fn insert(&mut self, span: i64, max: usize, time: i64, member: &str) -> Inserted {
-        self.newest = if self.members.is_empty() {
-            time
-        } else {
-            self.newest.max(time)
-        };
-        let from = self.newest - span;
-        self.members.retain(|_, last| *last > from);
+        let from = self.expire(span, time);
         let member = hash(member);
         let new = match self.members.get_mut(&member) {
             Some(last) => {
@@ -56,6 +50,18 @@ impl RecentSet {
             new,
             len: self.members.len(),
         }
+    }
+
+    /// Drops what was not seen in the `span` microseconds up to `time`, or to the newest time if that is later; gives their beginning.
+    pub fn expire(&mut self, span: i64, time: i64) -> i64 {
+        self.newest = if self.members.is_empty() {
+            time
+        } else {
+            self.newest.max(time)
+        };
+        let from = self.newest - span;
+        self.members.retain(|_, last| *last > from);
+        from
     }
 
     /// Whether `member` was seen in the `span` microseconds up to `time`.

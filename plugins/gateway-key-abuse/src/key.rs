@@ -107,7 +107,7 @@ impl Key {
             let minutes = ago / MINUTE;
             found.push((
                 &TRAVEL,
-                format!("used in {country}, where it never was, {minutes} min after another country"),
+                format!("used in {country} {minutes} min after another country; one of them is new to the key"),
             ));
         }
         let Some(network) = &call.network else { return false };
