@@ -130,9 +130,11 @@ fn samples(metrics: &str, name: &str) -> BTreeMap<String, u64> {
 #[test]
 fn figures_agree_in_metrics_and_in_the_table_though_nothing_comes_any_more() {
     // The detectors of the layers that the simulated company has logs of.
-    const SIMULATED: [&str; 4] = [
+    const SIMULATED: [&str; 6] = [
+        "ai-cloud-misuse",
         "cloud-credential-misuse",
         "gateway-key-abuse",
+        "model-abuse",
         "prompt-injection",
         "vector-bulk-access",
     ];

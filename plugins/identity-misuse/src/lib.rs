@@ -1,4 +1,4 @@
-//! Guessed, phished and misused identities, in the logs of identity providers and of whoever else signs people in. `account` holds what
+//! Guessed, phished and misused identities, in the logs of identity providers and code hosts. `account` holds what
 //! an account's sign-ins show, `change` what single administrative calls do. Attacks on many accounts at once are told by
 //! `password-spray`.
 
@@ -77,7 +77,7 @@ impl Detector for IdentityMisuse {
             id: "identity-misuse",
             version: env!("CARGO_PKG_VERSION"),
             description: "Guessed passwords, second factors that are pestered, removed or planted, impossible travel, far-reaching consent, and weakened sign-in policies.",
-            layers: &["identity", "registry", "cloud", "gateway"],
+            layers: &["identity", "registry"],
             columns: &[
                 col::CLASS.name,
                 col::API_OPERATION.name,
