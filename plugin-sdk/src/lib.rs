@@ -49,9 +49,9 @@
 //!
 //! Two rules keep results the same however the stream is cut into batches. What must be remembered from row to row lives in
 //! [`Detector::State`], whose parts run on event time and are bounded: [`Keyed`] holds one of them per key, [`SlidingSum`],
-//! [`RecentSet`], [`DistinctCount`] and [`HeavyHitters`] count, [`FirstSeen`], [`Places`] and [`Ewma`] know what is usual,
-//! [`Resemblance`] compares texts, [`Session`] ends with a silence, and [`Alarm`] (in [`Burst`] and [`Spread`] with what it watches)
-//! says when a number is worth a word;
+//! [`RecentSet`], [`DistinctCount`] and [`HeavyHitters`] count, [`FirstSeen`], [`Places`], [`Ewma`] and [`Hours`] know what is usual,
+//! [`Resemblance`] compares texts, [`Session`] ends with a silence, and [`Alarm`] (in [`Burst`] and [`Spread`] with what it watches) says
+//! when a number is worth a word;
 //! [`Detector::detect`] takes `&self` so that nothing else can remember. And a detection refers to rows of its own batch, so
 //! a rule that needed many rows to decide names the deciding row alone.
 
@@ -93,8 +93,8 @@ pub use prompt::asked;
 /// For reading the JSON text of columns such as `api_request_data`.
 pub use serde_json as json;
 pub use state::{
-    Alarm, Burst, DistinctCount, Ewma, Familiarity, FirstSeen, Frequency, Habit, HeavyHitters, Inserted,
-    KEYED_BYTES_MAX, Keyed, Places, RecentSet, Resemblance, Session, SlidingSum, Spread, hash, read_state,
+    Alarm, Burst, DistinctCount, Ewma, Familiarity, FirstSeen, Frequency, Habit, HeavyHitters, Hours, Inserted,
+    KEYED_BYTES_MAX, Keyed, Places, RecentSet, Resemblance, Session, SlidingSum, Spread, Unusual, hash, read_state,
 };
 pub use {aho_corasick, serde};
 

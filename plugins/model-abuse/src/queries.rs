@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use sentrail_plugin::json::{self, Value};
 use sentrail_plugin::serde::{Deserialize, Serialize};
 use sentrail_plugin::{
-    Alarm, DAY, DistinctCount, HOUR, HeavyHitters, MINUTE, Resemblance, Rule, Session, Spread, asked,
+    Alarm, DAY, DistinctCount, HOUR, HeavyHitters, Hours, MINUTE, Resemblance, Rule, Session, Spread, asked,
 };
 
 use crate::Config;
 use crate::rules::{EXTRACTION, MEMBERSHIP, SWEEP};
-use crate::volume::Hours;
+use crate::volume::unusual;
 
 /// The window of a sweep of biases.
 const WINDOW: i64 = 10 * MINUTE;
@@ -168,14 +168,15 @@ impl Queries {
         let prompts = self.hour.prompts.count();
         let form = self.forms.add(FORMS, &form(asked(prompt)));
         let one_form = form.at_least() as f64 >= config.one_form * self.forms.total() as f64;
+        let unusual = unusual(config);
         let many = |prompts| one_form && prompts >= config.distinct_prompts;
-        if let Some((prompts, usual)) = self.usual.add(config, time, many, |_| prompts) {
+        if let Some((prompts, usual)) = self.usual.add(&unusual, time, |_| prompts, many) {
             found.push((
                 &EXTRACTION,
                 format!("about {prompts} different prompts of one form in this hour, {usual:.0} in a usual one"),
             ));
         }
-        if one_form && many_hours(config, prompts) && !self.usual.known(config) {
+        if one_form && many_hours(config, prompts) && !self.usual.known(&unusual) {
             let mut day = DistinctCount::default();
             self.day.iter().for_each(|part| day.merge(&part.prompts));
             let day = day.count();

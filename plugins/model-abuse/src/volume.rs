@@ -1,7 +1,7 @@
 //! What a key's requests use.
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Alarm, Burst, DAY, Ewma, HOUR, MINUTE, Rule};
+use sentrail_plugin::{Burst, DAY, Ewma, HOUR, Hours, MINUTE, Rule, Unusual};
 
 use crate::Config;
 use crate::rules::{COST, HEAVY, TOKENS};
@@ -10,54 +10,18 @@ use crate::rules::{COST, HEAVY, TOKENS};
 const WINDOW: i64 = 10 * MINUTE;
 /// A week-old hour weighs a fifth of the last one: baselines follow a team's growth, and no single day makes them.
 const HALF_LIFE: i64 = 3 * DAY;
+
+/// From when on an hour of a key is far above its usual one.
+pub fn unusual(config: &Config) -> Unusual {
+    Unusual {
+        half_life: HALF_LIFE,
+        warm_up: config.history_hours,
+        deviations: config.deviations,
+        factor: config.factor,
+    }
+}
 /// Requests from which the usual size of one is known.
 const REQUESTS: u64 = 50;
-
-/// Amounts by hour of event time, each hour compared with those before it.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(crate = "sentrail_plugin::serde")]
-pub struct Hours {
-    /// Start of the hour that runs, and what it has brought.
-    now: Option<(i64, u64)>,
-    past: Ewma,
-    alarm: Alarm,
-}
-
-impl Hours {
-    /// Sets the running hour to `count` of what it had; gives the hour's amount and the usual one, where it is far above the usual and
-    /// worth a word. What comes late for an hour that is over is left out.
-    pub fn add(
-        &mut self,
-        config: &Config,
-        time: i64,
-        worth: impl FnOnce(u64) -> bool,
-        count: impl FnOnce(u64) -> u64,
-    ) -> Option<(u64, f64)> {
-        let hour = time.div_euclid(HOUR) * HOUR;
-        let before = match self.now {
-            Some((running, amount)) if running == hour => amount,
-            Some((running, _)) if running > hour => return None,
-            Some((running, amount)) => {
-                self.past.add(HALF_LIFE, running, amount as f64);
-                self.alarm = Alarm::default();
-                0
-            }
-            None => 0,
-        };
-        let amount = count(before);
-        self.now = Some((hour, amount));
-        let usual = self.past.mean();
-        // A tenth of the usual is the least that hours differ by.
-        let score = self.past.score(config.history_hours, usual / 10.0, amount as f64)?;
-        let far = score >= config.deviations && amount as f64 >= usual * config.factor;
-        (far && worth(amount) && self.alarm.rises(amount, 1)).then_some((amount, usual))
-    }
-
-    /// Whether the usual hour is known.
-    pub fn known(&self, config: &Config) -> bool {
-        self.past.score(config.history_hours, 1.0, 0.0).is_some()
-    }
-}
 
 /// What is remembered of a key's tokens and cost.
 #[derive(Default, Serialize, Deserialize)]
@@ -80,12 +44,10 @@ impl Volume {
         found: &mut Vec<(&'static Rule, String)>,
     ) {
         if tokens > 0 {
-            let hour = self.tokens.add(
-                config,
-                time,
-                |sum| sum >= config.tokens_floor,
-                |sum| sum.saturating_add(tokens),
-            );
+            let worth = |sum| sum >= config.tokens_floor;
+            let hour = self
+                .tokens
+                .add(&unusual(config), time, |sum| sum.saturating_add(tokens), worth);
             if let Some((sum, usual)) = hour {
                 found.push((&TOKENS, format!("{sum} tokens in this hour, {usual:.0} in a usual one")));
             }

@@ -1,7 +1,7 @@
 //! What is remembered of a caller.
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Alarm, Burst, DAY, Ewma, Familiarity, FirstSeen, HOUR, Habit, MINUTE, Rule, Spread};
+use sentrail_plugin::{Burst, DAY, Familiarity, FirstSeen, HOUR, Habit, Hours, MINUTE, Rule, Spread, Unusual};
 
 use crate::Config;
 use crate::operation::Operation;
@@ -44,7 +44,7 @@ pub struct Caller {
     writes: Writes,
 }
 
-/// The hour that runs and those before it, and whose collections are written to.
+/// Which collections are written to, and how much.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(crate = "sentrail_plugin::serde")]
 struct Writes {
@@ -53,9 +53,7 @@ struct Writes {
     /// When the caller, long known, first wrote to another collection, and that collection's hash.
     newest: Option<(i64, u64)>,
     by_newcomer: Burst,
-    hour: (i64, u64),
-    past: Ewma,
-    alarm: Alarm,
+    hours: Hours,
 }
 
 impl Caller {
@@ -168,23 +166,14 @@ impl Writes {
                 ));
             }
         }
-        let hour = access.time.div_euclid(HOUR) * HOUR;
-        if hour > self.hour.0 {
-            if self.hour.1 > 0 {
-                self.past.add(HALF_LIFE, self.hour.0, self.hour.1 as f64);
-            }
-            self.hour = (hour, 0);
-            self.alarm = Alarm::default();
-        } else if hour < self.hour.0 {
-            return;
-        }
-        self.hour.1 = self.hour.1.saturating_add(1);
-        let (writes, usual) = (self.hour.1, self.past.mean());
-        let far = self
-            .past
-            .score(config.write_history, usual / 10.0, writes as f64)
-            .is_some_and(|score| score >= config.deviations && writes as f64 >= usual * config.write_factor);
-        if far && writes >= config.writes && self.alarm.rises(writes, 1) {
+        let unusual = Unusual {
+            half_life: HALF_LIFE,
+            warm_up: config.write_history,
+            deviations: config.deviations,
+            factor: config.write_factor,
+        };
+        let many = |writes| writes >= config.writes;
+        if let Some((writes, usual)) = self.hours.add(&unusual, access.time, |had| had.saturating_add(1), many) {
             found.push((
                 &rules::BULK_WRITE,
                 format!("{writes} writing calls in this hour, {usual:.0} in a usual one"),
