@@ -2,7 +2,7 @@
 
 use sentrail_plugin::json::Value;
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Alarm, DAY, HOUR, MINUTE, RecentSet, Rule, SlidingSum, network};
+use sentrail_plugin::{Burst, DAY, HOUR, MINUTE, RecentSet, Rule, Spread, network};
 
 use crate::Config;
 use crate::call::Call;
@@ -10,8 +10,6 @@ use crate::rules::*;
 
 /// Length of the window of every burst.
 const WINDOW: i64 = 10 * MINUTE;
-/// Calls within this time count as one moment.
-const STEP: i64 = MINUTE / 6;
 /// What is reported once an hour at most.
 const QUIET: i64 = HOUR;
 /// Members that a set remembers: more than any threshold needs.
@@ -33,18 +31,12 @@ pub fn concern(call: &Call) -> bool {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(crate = "sentrail_plugin::serde")]
 pub struct Actor {
-    secrets: SlidingSum,
-    secrets_alarm: Alarm,
-    parameters: SlidingSum,
-    parameters_alarm: Alarm,
-    model_calls: SlidingSum,
-    model_alarm: Alarm,
-    model_refusals: SlidingSum,
-    refusal_alarm: Alarm,
-    models: RecentSet,
-    models_alarm: Alarm,
-    denied: RecentSet,
-    denied_alarm: Alarm,
+    secrets: Burst,
+    parameters: Burst,
+    model_calls: Burst,
+    model_refusals: Burst,
+    models: Spread,
+    denied: Spread,
     networks: RecentSet,
     reported: RecentSet,
 }
@@ -70,14 +62,16 @@ impl Actor {
         if call.service.starts_with("bedrock") {
             self.models(config, call, time, found);
         }
-        if call.failed && is_denial(call.code) {
-            let refused = self.denied.insert(WINDOW, MEMBERS, time, call.operation).len as u64;
-            if self.denied_alarm.rises(refused, config.denied_operations) {
-                found.push((
-                    &DENIED,
-                    format!("{} was refused {refused} different calls in ten minutes", call.actor),
-                ));
-            }
+        if call.failed
+            && is_denial(call.code)
+            && let Some(refused) = self
+                .denied
+                .insert(WINDOW, time, call.operation, config.denied_operations)
+        {
+            found.push((
+                &DENIED,
+                format!("{} was refused {refused} different calls in ten minutes", call.actor),
+            ));
         }
         if call.is_instance()
             && let Some(network) = network(call.address)
@@ -99,13 +93,12 @@ impl Actor {
             _ => return,
         };
         // Two stores, counted apart: a deployment that reads its parameters does not cover up for whoever empties the other.
-        let (sum, alarm) = if call.service.starts_with("ssm") {
-            (&mut self.parameters, &mut self.parameters_alarm)
+        let store = if call.service.starts_with("ssm") {
+            &mut self.parameters
         } else {
-            (&mut self.secrets, &mut self.secrets_alarm)
+            &mut self.secrets
         };
-        let read = sum.add(WINDOW, STEP, time, amount);
-        if alarm.rises(read, config.secrets) {
+        if let Some(read) = store.add(WINDOW, time, amount, config.secrets) {
             found.push((&SECRETS, format!("{} read {read} secrets in ten minutes", call.actor)));
         }
     }
@@ -115,31 +108,28 @@ impl Actor {
             call.operation,
             "InvokeModel" | "InvokeModelWithResponseStream" | "Converse" | "ConverseStream"
         ) {
-            if call.failed {
-                let refused = self.model_refusals.add(WINDOW, STEP, time, 1);
-                if self.refusal_alarm.rises(refused, config.model_refusals) {
-                    found.push((
-                        &MODEL_DENIED,
-                        format!("{refused} model calls of {} failed in ten minutes", call.actor),
-                    ));
-                }
+            if call.failed
+                && let Some(refused) = self.model_refusals.add(WINDOW, time, 1, config.model_refusals)
+            {
+                found.push((
+                    &MODEL_DENIED,
+                    format!("{refused} model calls of {} failed in ten minutes", call.actor),
+                ));
             }
-            let calls = self.model_calls.add(WINDOW, STEP, time, 1);
-            if self.model_alarm.rises(calls, config.model_calls) {
+            if let Some(calls) = self.model_calls.add(WINDOW, time, 1, config.model_calls) {
                 found.push((
                     &MODEL_BURST,
                     format!("{} made {calls} model calls in ten minutes", call.actor),
                 ));
             }
         }
-        if let Some(model) = call.text("modelId") {
-            let models = self.models.insert(WINDOW, MEMBERS, time, model).len as u64;
-            if self.models_alarm.rises(models, config.models) {
-                found.push((
-                    &MODEL_ENUMERATION,
-                    format!("{} tried {models} models in ten minutes", call.actor),
-                ));
-            }
+        if let Some(model) = call.text("modelId")
+            && let Some(models) = self.models.insert(WINDOW, time, model, config.models)
+        {
+            found.push((
+                &MODEL_ENUMERATION,
+                format!("{} tried {models} models in ten minutes", call.actor),
+            ));
         }
     }
 }
