@@ -67,6 +67,7 @@ pub mod guest;
 mod host;
 mod manifest;
 mod matcher;
+mod members;
 mod network;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]
@@ -84,6 +85,7 @@ pub use findings::{Detection, Entity, Evidence, Findings, Relation};
 pub use host::{Level, log};
 pub use manifest::{Manifest, Rule, Severity};
 pub use matcher::Patterns;
+pub use members::{Difference, Member, Members};
 pub use network::network;
 /// For reading the JSON text of columns such as `api_request_data`.
 pub use serde_json as json;
