@@ -71,7 +71,9 @@ pub fn encoded(members: &Members) -> Option<String> {
         let in_address = one.text.split_whitespace().filter(|word| word.contains("://")).find_map(in_address);
         let value = || {
             let holds_data = one.has(&["body", "content", "data", "file", "image", "document", "payload", "attachment", "blob", "text", "vector", "embedding"]);
-            (!holds_data && is_encoded(&one.text)).then(|| format!("`{}` holds {} encoded characters", one.name, one.text.len()))
+            // Pairs are looked at one by one, where they have names.
+            let is_query = one.text.contains('=') && one.has(&["query"]);
+            (!holds_data && !is_query && is_encoded(&one.text)).then(|| format!("`{}` holds {} encoded characters", one.name, one.text.len()))
         };
         let host = || {
             let is_host = one.has(&["host", "domain", "dns", "hostname", "fqdn"]) || one.is(&["query_name", "qname"]);
