@@ -137,8 +137,12 @@ impl Members {
                     "user_approved",
                     "user_confirmed",
                 ]);
-            let about = member.has(&["date", "time", "count", "mode", "request", "bypass", "required", "rate", "latency", "ms"]);
-            let denied = ["", "false", "none", "null", "no", "missing", "pending", "denied", "bypassed", "expired", "0"];
+            let about = member.has(&[
+                "date", "time", "count", "mode", "request", "bypass", "required", "rate", "latency", "ms",
+            ]);
+            let denied = [
+                "", "false", "none", "null", "no", "missing", "pending", "denied", "bypassed", "expired", "0",
+            ];
             told && !about && !denied.contains(&member.text.trim().to_ascii_lowercase().as_str())
         };
         self.0.iter().any(allows)

@@ -4,21 +4,95 @@ use super::{Member, Members};
 
 /// Words that say that a value is what should be.
 const DECLARED: [&str; 19] = [
-    "expected", "registered", "original", "approved", "declared", "trusted", "authorized", "authorised", "requested",
-    "claimed", "issued", "issuance", "advertised", "baseline", "initial", "known", "displayed", "previous", "before",
+    "expected",
+    "registered",
+    "original",
+    "approved",
+    "declared",
+    "trusted",
+    "authorized",
+    "authorised",
+    "requested",
+    "claimed",
+    "issued",
+    "issuance",
+    "advertised",
+    "baseline",
+    "initial",
+    "known",
+    "displayed",
+    "previous",
+    "before",
 ];
 /// Words that say that a value is what is.
 const ACTUAL: [&str; 18] = [
-    "actual", "observed", "current", "received", "new", "modified", "substituted", "executed", "presented", "used",
-    "now", "final", "returned", "granted", "runtime", "effective", "updated", "after",
+    "actual",
+    "observed",
+    "current",
+    "received",
+    "new",
+    "modified",
+    "substituted",
+    "executed",
+    "presented",
+    "used",
+    "now",
+    "final",
+    "returned",
+    "granted",
+    "runtime",
+    "effective",
+    "updated",
+    "after",
 ];
 /// What the two may be of. Of other things, such as a version or a time, a difference is ordinary.
 const SUBJECTS: [&str; 46] = [
-    "hash", "digest", "checksum", "sha256", "signature", "fingerprint", "thumbprint", "issuer", "iss", "audience",
-    "aud", "redirect", "uri", "url", "endpoint", "host", "domain", "origin", "server", "client", "publisher", "author",
-    "owner", "scope", "permission", "privilege", "capability", "subject", "user", "agent", "recipient", "destination",
-    "account", "amount", "description", "definition", "schema", "response", "output", "result", "content", "name",
-    "certificate", "key", "algorithm", "ip",
+    "hash",
+    "digest",
+    "checksum",
+    "sha256",
+    "signature",
+    "fingerprint",
+    "thumbprint",
+    "issuer",
+    "iss",
+    "audience",
+    "aud",
+    "redirect",
+    "uri",
+    "url",
+    "endpoint",
+    "host",
+    "domain",
+    "origin",
+    "server",
+    "client",
+    "publisher",
+    "author",
+    "owner",
+    "scope",
+    "permission",
+    "privilege",
+    "capability",
+    "subject",
+    "user",
+    "agent",
+    "recipient",
+    "destination",
+    "account",
+    "amount",
+    "description",
+    "definition",
+    "schema",
+    "response",
+    "output",
+    "result",
+    "content",
+    "name",
+    "certificate",
+    "key",
+    "algorithm",
+    "ip",
 ];
 
 /// A thing of which a record says two values.
@@ -58,7 +132,11 @@ impl Members {
 /// The words of a name without those that say which of the two it is.
 fn stem(member: &Member) -> Vec<&str> {
     let told = |word: &&str| !DECLARED.contains(word) && !ACTUAL.contains(word) && !matches!(*word, "at" | "the");
-    member.words().filter(told).map(|word| word.strip_suffix('s').unwrap_or(word)).collect()
+    member
+        .words()
+        .filter(told)
+        .map(|word| word.strip_suffix('s').unwrap_or(word))
+        .collect()
 }
 
 #[cfg(test)]
@@ -67,16 +145,27 @@ mod tests {
 
     fn differences(text: &str) -> Vec<(String, String)> {
         let members = Members::read(text);
-        let pairs = members.differences().map(|one| (one.declared.text.clone(), one.actual.text.clone()));
+        let pairs = members
+            .differences()
+            .map(|one| (one.declared.text.clone(), one.actual.text.clone()));
         pairs.collect()
     }
 
     #[test]
     fn what_should_be_and_what_is() {
         let pair = |a: &str, b: &str| vec![(a.to_owned(), b.to_owned())];
-        assert_eq!(differences(r#"{"expected_hash":"a","actual_hash":"b"}"#), pair("a", "b"));
-        assert_eq!(differences(r#"{"expected":{"host":"a"},"observed":{"host":"b"}}"#), pair("a", "b"));
-        assert_eq!(differences(r#"{"registered_redirect_uris":["a","b"],"redirect_uri":"c"}"#)[0], pair("a", "c")[0]);
+        assert_eq!(
+            differences(r#"{"expected_hash":"a","actual_hash":"b"}"#),
+            pair("a", "b")
+        );
+        assert_eq!(
+            differences(r#"{"expected":{"host":"a"},"observed":{"host":"b"}}"#),
+            pair("a", "b")
+        );
+        assert_eq!(
+            differences(r#"{"registered_redirect_uris":["a","b"],"redirect_uri":"c"}"#)[0],
+            pair("a", "c")[0]
+        );
         assert!(differences(r#"{"registered_redirect_uris":["a","b"],"redirect_uri":"b"}"#).is_empty());
         assert!(differences(r#"{"previous_version":"1","new_version":"2","expected_hash":"A","hash":"a"}"#).is_empty());
     }

@@ -4,20 +4,70 @@ use sentrail_plugin::Members;
 
 /// Words of tools and operations that take data out.
 const SENDS: [&str; 17] = [
-    "send", "post", "upload", "email", "mail", "publish", "webhook", "share", "push", "forward", "transmit", "export", "tweet", "sms", "exfiltrate", "outbound", "curl",
+    "send",
+    "post",
+    "upload",
+    "email",
+    "mail",
+    "publish",
+    "webhook",
+    "share",
+    "push",
+    "forward",
+    "transmit",
+    "export",
+    "tweet",
+    "sms",
+    "exfiltrate",
+    "outbound",
+    "curl",
 ];
 /// Words of tools that read.
 const READS: [&str; 18] = [
-    "read", "get", "list", "query", "search", "fetch", "load", "open", "download", "retrieve", "select", "cat", "extract", "scan", "dump", "lookup", "access", "collect",
+    "read", "get", "list", "query", "search", "fetch", "load", "open", "download", "retrieve", "select", "cat",
+    "extract", "scan", "dump", "lookup", "access", "collect",
 ];
 /// Words of what only few may see.
 const SECRET: [&str; 22] = [
-    "secret", "credential", "password", "apikey", "vault", "keychain", "private", "confidential", "patient", "payroll", "salary", "salarie", "pii", "ssn", "phi", "medical",
-    "restricted", "sensitive", "classified", "hr", "env", "ssh",
+    "secret",
+    "credential",
+    "password",
+    "apikey",
+    "vault",
+    "keychain",
+    "private",
+    "confidential",
+    "patient",
+    "payroll",
+    "salary",
+    "salarie",
+    "pii",
+    "ssn",
+    "phi",
+    "medical",
+    "restricted",
+    "sensitive",
+    "classified",
+    "hr",
+    "env",
+    "ssh",
 ];
 /// Words of what is worth taking, where a record names both ends of a chain.
 const WORTH: [&str; 14] = [
-    "token", "customer", "employee", "payment", "card", "invoice", "contract", "crm", "finance", "financial", "internal", "legal", "database", "backup",
+    "token",
+    "customer",
+    "employee",
+    "payment",
+    "card",
+    "invoice",
+    "contract",
+    "crm",
+    "finance",
+    "financial",
+    "internal",
+    "legal",
+    "database",
+    "backup",
 ];
 
 fn is_worth(text: &str) -> bool {
@@ -49,7 +99,23 @@ pub fn reads_sensitive(tool: &str, members: &Members, resource: Option<&str>) ->
     let what = |text: &str| text.len() <= 512 && has(text, &SECRET);
     let named = members
         .iter()
-        .filter(|one| one.has(&["path", "file", "uri", "resource", "table", "collection", "key", "name", "bucket", "database", "label", "classification", "sensitivity"]))
+        .filter(|one| {
+            one.has(&[
+                "path",
+                "file",
+                "uri",
+                "resource",
+                "table",
+                "collection",
+                "key",
+                "name",
+                "bucket",
+                "database",
+                "label",
+                "classification",
+                "sensitivity",
+            ])
+        })
         .any(|one| what(&one.text));
     (has(tool, &READS) && (what(tool) || named)) || resource.is_some_and(what)
 }
@@ -59,10 +125,31 @@ pub fn passed(members: &Members) -> Option<String> {
     if members.is_authorised() {
         return None;
     }
-    let source = members.get(&["source_tool", "from_tool", "origin_tool", "source_server", "source_tool_name"]);
-    let target = members.get(&["target_tool", "to_tool", "destination_tool", "target_server", "destination", "target_tool_name"]);
+    let source = members.get(&[
+        "source_tool",
+        "from_tool",
+        "origin_tool",
+        "source_server",
+        "source_tool_name",
+    ]);
+    let target = members.get(&[
+        "target_tool",
+        "to_tool",
+        "destination_tool",
+        "target_server",
+        "destination",
+        "target_tool_name",
+    ]);
     let about = members.iter().any(|one| {
-        let told = one.has(&["data", "classification", "sensitivity", "content", "payload", "type", "resource"]);
+        let told = one.has(&[
+            "data",
+            "classification",
+            "sensitivity",
+            "content",
+            "payload",
+            "type",
+            "resource",
+        ]);
         told && one.text.len() <= 2_048 && is_worth(&one.text)
     });
     if let (Some(source), Some(target)) = (source, target)
@@ -89,9 +176,27 @@ mod tests {
 
     #[test]
     fn words_of_names() {
-        assert!(sends("send_mail") && sends("httpRequest") && sends("chat.postMessage") && !sends("sender_list") && !sends("resend"));
-        assert!(reads_sensitive("read_file", &Members::read(r#"{"path":"hr/salaries-private.csv"}"#), None));
-        assert!(!reads_sensitive("read_file", &Members::read(r#"{"path":"src/token_parser.rs"}"#), None));
-        assert!(!reads_sensitive("read_file", &Members::read(r#"{"path":"docs/guide.md"}"#), None));
+        assert!(
+            sends("send_mail")
+                && sends("httpRequest")
+                && sends("chat.postMessage")
+                && !sends("sender_list")
+                && !sends("resend")
+        );
+        assert!(reads_sensitive(
+            "read_file",
+            &Members::read(r#"{"path":"hr/salaries-private.csv"}"#),
+            None
+        ));
+        assert!(!reads_sensitive(
+            "read_file",
+            &Members::read(r#"{"path":"src/token_parser.rs"}"#),
+            None
+        ));
+        assert!(!reads_sensitive(
+            "read_file",
+            &Members::read(r#"{"path":"docs/guide.md"}"#),
+            None
+        ));
     }
 }

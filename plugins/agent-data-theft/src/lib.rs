@@ -104,7 +104,10 @@ impl Detector for AgentDataTheft {
             {
                 session.read = None;
                 let seconds = (time - read) / sentrail_plugin::SECOND;
-                let message = format!("{} was called {seconds} s after a read of what is sensitive", outward::clipped(tool));
+                let message = format!(
+                    "{} was called {seconds} s after a read of what is sensitive",
+                    outward::clipped(tool)
+                );
                 out.detect(&rules::SEQUENCE, row).message(message);
             }
         }

@@ -4,12 +4,52 @@ use sentrail_plugin::{Member, Members};
 
 /// Services where whoever sends need not say who receives.
 const DROPS: [&str; 46] = [
-    "webhook.site", "requestbin", "pipedream.net", "hookbin", "beeceptor.com", "requestcatcher.com", "pastebin.com", "paste.ee",
-    "hastebin", "ghostbin", "rentry.co", "dpaste", "ix.io", "transfer.sh", "file.io", "0x0.st", "gofile.io", "anonfiles", "temp.sh",
-    "catbox.moe", "ngrok.io", "ngrok.app", "ngrok-free", "trycloudflare.com", "serveo.net", "localtunnel", "loca.lt", "localhost.run",
-    "burpcollaborator", "oastify.com", "oast.", "interact.sh", "interactsh", "dnslog.cn", "canarytokens", "discord.com/api/webhooks",
-    "discordapp.com/api/webhooks", "cdn.discordapp.com", "hooks.slack.com", "api.telegram.org/bot", "t.me/", "mega.nz", "termbin.com",
-    ".onion", "raw.githubusercontent.com/gist", "gist.githubusercontent.com",
+    "webhook.site",
+    "requestbin",
+    "pipedream.net",
+    "hookbin",
+    "beeceptor.com",
+    "requestcatcher.com",
+    "pastebin.com",
+    "paste.ee",
+    "hastebin",
+    "ghostbin",
+    "rentry.co",
+    "dpaste",
+    "ix.io",
+    "transfer.sh",
+    "file.io",
+    "0x0.st",
+    "gofile.io",
+    "anonfiles",
+    "temp.sh",
+    "catbox.moe",
+    "ngrok.io",
+    "ngrok.app",
+    "ngrok-free",
+    "trycloudflare.com",
+    "serveo.net",
+    "localtunnel",
+    "loca.lt",
+    "localhost.run",
+    "burpcollaborator",
+    "oastify.com",
+    "oast.",
+    "interact.sh",
+    "interactsh",
+    "dnslog.cn",
+    "canarytokens",
+    "discord.com/api/webhooks",
+    "discordapp.com/api/webhooks",
+    "cdn.discordapp.com",
+    "hooks.slack.com",
+    "api.telegram.org/bot",
+    "t.me/",
+    "mega.nz",
+    "termbin.com",
+    ".onion",
+    "raw.githubusercontent.com/gist",
+    "gist.githubusercontent.com",
 ];
 /// Least length of what is taken for encoded data: an id or a digest is shorter or of other letters.
 const ENCODED_MIN: usize = 48;
@@ -31,28 +71,52 @@ pub fn drop(text: &str) -> Option<&'static str> {
 }
 
 fn is_connection(member: &Member) -> bool {
-    member.has(&["destination", "connection", "dest", "remote", "callback", "network", "outbound", "dst", "dns", "resolved"])
+    member.has(&[
+        "destination",
+        "connection",
+        "dest",
+        "remote",
+        "callback",
+        "network",
+        "outbound",
+        "dst",
+        "dns",
+        "resolved",
+    ])
 }
 
 /// A connection to such a service that a program made by itself.
 pub fn callback(members: &Members) -> Option<String> {
-    let member = members.iter().find(|one| is_connection(one) && drop(&one.text).is_some())?;
+    let member = members
+        .iter()
+        .find(|one| is_connection(one) && drop(&one.text).is_some())?;
     Some(format!("`{}` is at {}", member.name, drop(&member.text)?))
 }
 
 /// What was sent, and to where.
 pub fn sent(members: &Members) -> Option<String> {
-    if let Some(service) = members.iter().filter(|one| !is_connection(one)).find_map(|one| drop(&one.text)) {
+    if let Some(service) = members
+        .iter()
+        .filter(|one| !is_connection(one))
+        .find_map(|one| drop(&one.text))
+    {
         return Some(format!("the call names {service}"));
     }
     let names_address = members.iter().any(|one| one.text.contains("://") || is_connection(one));
     for one in members.iter() {
         if one.has(&["outbound", "exfil", "sent", "upload", "uploaded", "egress"]) && !one.has(&["time", "count"]) {
-            if one.number().is_some_and(|bytes| bytes > SENT_MAX && one.has(&["byte", "size"])) {
+            if one
+                .number()
+                .is_some_and(|bytes| bytes > SENT_MAX && one.has(&["byte", "size"]))
+            {
                 return Some(format!("`{}` is {}", one.name, one.text));
             }
             let lower = one.text.to_ascii_lowercase();
-            if names_address && ["base64", "encrypted", "encoded", "compressed"].iter().any(|form| lower.contains(form)) {
+            if names_address
+                && ["base64", "encrypted", "encoded", "compressed"]
+                    .iter()
+                    .any(|form| lower.contains(form))
+            {
                 return Some(format!("`{}` is encoded", one.name));
             }
         }
@@ -68,12 +132,30 @@ pub fn encoded(members: &Members) -> Option<String> {
         if is_opaque(one) {
             return None;
         }
-        let in_address = one.text.split_whitespace().filter(|word| word.contains("://")).find_map(in_address);
+        let in_address = one
+            .text
+            .split_whitespace()
+            .filter(|word| word.contains("://"))
+            .find_map(in_address);
         let value = || {
-            let holds_data = one.has(&["body", "content", "data", "file", "image", "document", "payload", "attachment", "blob", "text", "vector", "embedding"]);
+            let holds_data = one.has(&[
+                "body",
+                "content",
+                "data",
+                "file",
+                "image",
+                "document",
+                "payload",
+                "attachment",
+                "blob",
+                "text",
+                "vector",
+                "embedding",
+            ]);
             // Pairs are looked at one by one, where they have names.
             let is_query = one.text.contains('=') && one.has(&["query"]);
-            (!holds_data && !is_query && is_encoded(&one.text)).then(|| format!("`{}` holds {} encoded characters", one.name, one.text.len()))
+            (!holds_data && !is_query && is_encoded(&one.text))
+                .then(|| format!("`{}` holds {} encoded characters", one.name, one.text.len()))
         };
         let host = || {
             let is_host = one.has(&["host", "domain", "dns", "hostname", "fqdn"]) || one.is(&["query_name", "qname"]);
@@ -86,8 +168,30 @@ pub fn encoded(members: &Members) -> Option<String> {
 /// Values that are codes by nature.
 fn is_opaque(member: &Member) -> bool {
     member.has(&[
-        "token", "jwt", "signature", "hash", "digest", "sha256", "key", "certificate", "cert", "id", "uuid", "nonce", "state", "checksum",
-        "fingerprint", "jti", "etag", "cursor", "challenge", "trace", "span", "authorization", "kid", "agent",
+        "token",
+        "jwt",
+        "signature",
+        "hash",
+        "digest",
+        "sha256",
+        "key",
+        "certificate",
+        "cert",
+        "id",
+        "uuid",
+        "nonce",
+        "state",
+        "checksum",
+        "fingerprint",
+        "jti",
+        "etag",
+        "cursor",
+        "challenge",
+        "trace",
+        "span",
+        "authorization",
+        "kid",
+        "agent",
     ])
 }
 
@@ -98,17 +202,41 @@ fn in_address(address: &str) -> Option<String> {
         return Some(format!("the host {} has a label that is no name", clipped(host)));
     }
     let (_, query) = rest.split_once('?')?;
-    let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, value)| {
-        let is_opaque = ["sig", "signature", "token", "cursor", "state", "code", "X-Amz-Signature", "X-Amz-Security-Token", "se", "page_token"];
-        !is_opaque.contains(name) && is_encoded(value)
-    });
-    value.map(|(name, _)| format!("`{}` of an address of {} holds encoded data", clipped(name), clipped(host)))
+    let value = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(name, value)| {
+            let is_opaque = [
+                "sig",
+                "signature",
+                "token",
+                "cursor",
+                "state",
+                "code",
+                "X-Amz-Signature",
+                "X-Amz-Security-Token",
+                "se",
+                "page_token",
+            ];
+            !is_opaque.contains(name) && is_encoded(value)
+        });
+    value.map(|(name, _)| {
+        format!(
+            "`{}` of an address of {} holds encoded data",
+            clipped(name),
+            clipped(host)
+        )
+    })
 }
 
 fn has_long_label(host: &str) -> bool {
     host.split('.').any(|label| {
         let digits = label.bytes().filter(u8::is_ascii_digit).count();
-        label.len() >= LABEL_MIN && digits >= 4 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'=')
+        label.len() >= LABEL_MIN
+            && digits >= 4
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'=')
     })
 }
 
@@ -122,7 +250,11 @@ fn is_encoded(text: &str) -> bool {
         && text.bytes().all(alphabet)
         && !text.contains("//")
         && text.matches('/').count() * 12 < text.len()
-        && (if is_hex { text.len() > 128 } else { has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && text.bytes().any(|byte| byte.is_ascii_digit()) })
+        && (if is_hex {
+            text.len() > 128
+        } else {
+            has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && text.bytes().any(|byte| byte.is_ascii_digit())
+        })
 }
 
 /// As much of a name as a message takes.

@@ -60,13 +60,19 @@ impl Agent {
         let new_tool = self.tools.insert(span, KNOWN_MAX, call.time, call.tool);
         if let Some(server) = call.server {
             let new_server = self.servers.insert(span, KNOWN_MAX, call.time, server).new;
-            let new_place = self.places.insert(span, KNOWN_MAX, call.time, &format!("{server}\n{}", call.tool)).new;
+            let new_place = self
+                .places
+                .insert(span, KNOWN_MAX, call.time, &format!("{server}\n{}", call.tool))
+                .new;
             if new_server && is_known {
                 found.push((&rules::NEW_SERVER, format!("{} was not used before", clipped(server))));
             }
             // A name that every server has says nothing: the agent has used the tool, and now it is another server's.
             if new_place && !new_tool.new && is_known {
-                found.push((&rules::SHADOWED, format!("{tool} is called at {}, too", clipped(server))));
+                found.push((
+                    &rules::SHADOWED,
+                    format!("{tool} is called at {}, too", clipped(server)),
+                ));
             }
         }
         if new_tool.new && is_known && new_tool.len < KNOWN_MAX {
@@ -75,12 +81,18 @@ impl Agent {
 
         let distinct = self.recent.insert(window, CALLS_MAX, call.time, call.tool).len as u64;
         if self.burst.rises(distinct, config.tools) {
-            found.push((&rules::BURST, format!("{distinct} tools in {} minutes", config.window_minutes)));
+            found.push((
+                &rules::BURST,
+                format!("{distinct} tools in {} minutes", config.window_minutes),
+            ));
         }
         if is_destructive(call.tool) && !call.failed {
             let sum = self.destroyed.add(window, MINUTE, call.time, 1);
             if self.rampage.rises(sum, config.destructive) {
-                found.push((&rules::RAMPAGE, format!("{sum} destructive calls in {} minutes", config.window_minutes)));
+                found.push((
+                    &rules::RAMPAGE,
+                    format!("{sum} destructive calls in {} minutes", config.window_minutes),
+                ));
             }
         }
         let Some(arguments) = call.arguments else { return found };
@@ -91,7 +103,13 @@ impl Agent {
         }
         self.times += 1;
         if self.repeated.rises(self.times, config.repeats) {
-            found.push((&rules::LOOP, format!("{tool} was called {} times in a row with the same arguments", self.times)));
+            found.push((
+                &rules::LOOP,
+                format!(
+                    "{tool} was called {} times in a row with the same arguments",
+                    self.times
+                ),
+            ));
         }
         found
     }

@@ -2,34 +2,143 @@
 
 /// Programs that follow a separator in an injected command.
 const PROGRAMS: [&str; 34] = [
-    "sh", "bash", "zsh", "cmd", "powershell", "pwsh", "curl", "wget", "nc", "ncat", "netcat", "cat", "rm", "id", "whoami", "uname", "ls", "ping", "nslookup", "dig", "python",
-    "python3", "perl", "ruby", "php", "node", "echo", "env", "printenv", "chmod", "touch", "sleep", "base64", "tee",
+    "sh",
+    "bash",
+    "zsh",
+    "cmd",
+    "powershell",
+    "pwsh",
+    "curl",
+    "wget",
+    "nc",
+    "ncat",
+    "netcat",
+    "cat",
+    "rm",
+    "id",
+    "whoami",
+    "uname",
+    "ls",
+    "ping",
+    "nslookup",
+    "dig",
+    "python",
+    "python3",
+    "perl",
+    "ruby",
+    "php",
+    "node",
+    "echo",
+    "env",
+    "printenv",
+    "chmod",
+    "touch",
+    "sleep",
+    "base64",
+    "tee",
 ];
 /// Names of members whose business it is to hold a command.
 const COMMANDS: [&str; 14] = [
-    "command", "cmd", "script", "code", "content", "shell", "body", "text", "message", "query", "prompt", "patch", "diff", "description",
+    "command",
+    "cmd",
+    "script",
+    "code",
+    "content",
+    "shell",
+    "body",
+    "text",
+    "message",
+    "query",
+    "prompt",
+    "patch",
+    "diff",
+    "description",
 ];
 /// What takes a process out of its container or raises its rights.
 const ESCAPES: [&str; 24] = [
-    "nsenter", "--privileged", "release_agent", "/proc/1/root", "/proc/sys/kernel/core_pattern", "docker.sock", "containerd.sock", "--pid=host", "--net=host", "-v /:/", "--cap-add=all",
-    "cap_sys_admin", "unshare -", "chroot /host", "debugfs /dev", "mount /dev/", "chmod 4755", "chmod u+s", "chmod +s", "setuid(0)", "ld_preload", "pkexec", "sudo -s", "nopasswd",
+    "nsenter",
+    "--privileged",
+    "release_agent",
+    "/proc/1/root",
+    "/proc/sys/kernel/core_pattern",
+    "docker.sock",
+    "containerd.sock",
+    "--pid=host",
+    "--net=host",
+    "-v /:/",
+    "--cap-add=all",
+    "cap_sys_admin",
+    "unshare -",
+    "chroot /host",
+    "debugfs /dev",
+    "mount /dev/",
+    "chmod 4755",
+    "chmod u+s",
+    "chmod +s",
+    "setuid(0)",
+    "ld_preload",
+    "pkexec",
+    "sudo -s",
+    "nopasswd",
 ];
 /// Coding agents told to ask nobody.
 const UNASKED: [&str; 8] = [
-    "--dangerously-skip-permissions", "--yolo", "--trust-all-tools", "--dangerously-bypass-approvals", "--full-auto", "--no-interactive", "--auto-approve", "--allow-all-tools",
+    "--dangerously-skip-permissions",
+    "--yolo",
+    "--trust-all-tools",
+    "--dangerously-bypass-approvals",
+    "--full-auto",
+    "--no-interactive",
+    "--auto-approve",
+    "--allow-all-tools",
 ];
 /// Commands that make something run again.
 const STAYS: [&str; 14] = [
-    "crontab ", "systemctl enable", "systemctl --user enable", "launchctl load", "launchctl bootstrap", "schtasks /create", "new-scheduledtask", "currentversion\\run", "@reboot",
-    ">> ~/.bashrc", ">> ~/.zshrc", ">> ~/.profile", "update-rc.d", "authorized_keys",
+    "crontab ",
+    "systemctl enable",
+    "systemctl --user enable",
+    "launchctl load",
+    "launchctl bootstrap",
+    "schtasks /create",
+    "new-scheduledtask",
+    "currentversion\\run",
+    "@reboot",
+    ">> ~/.bashrc",
+    ">> ~/.zshrc",
+    ">> ~/.profile",
+    "update-rc.d",
+    "authorized_keys",
 ];
 /// Encoded or hidden starts.
 const HIDDEN: [&str; 12] = [
-    "powershell -e", "powershell.exe -e", "-encodedcommand", "-windowstyle hidden", "iex(", "iex (", "downloadstring(", "certutil -urlcache", "bitsadmin", "mshta ", "rundll32", "/bin/sh -i",
+    "powershell -e",
+    "powershell.exe -e",
+    "-encodedcommand",
+    "-windowstyle hidden",
+    "iex(",
+    "iex (",
+    "downloadstring(",
+    "certutil -urlcache",
+    "bitsadmin",
+    "mshta ",
+    "rundll32",
+    "/bin/sh -i",
 ];
 /// Programs that look for servers and holes.
 const SCANNERS: [&str; 13] = [
-    "masscan", "nmap", "zgrab", "nikto", "sqlmap", "gobuster", "ffuf", "feroxbuster", "nuclei", "wpscan", "dirbuster", "acunetix", "zmap",
+    "masscan",
+    "nmap",
+    "zgrab",
+    "nikto",
+    "sqlmap",
+    "gobuster",
+    "ffuf",
+    "feroxbuster",
+    "nuclei",
+    "wpscan",
+    "dirbuster",
+    "acunetix",
+    "zmap",
 ];
 
 /// A command in a value that is none.
@@ -39,11 +148,20 @@ pub fn injected(name_is_command: bool, text: &str) -> Option<&'static str> {
     }
     let program = |rest: &str| {
         let word = rest.trim_start_matches([' ', '\t', '(', '{', '`', '"', '\'', '&', '|']);
-        let end = word.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.'))).unwrap_or(word.len());
-        let word = word[..end].rsplit('/').next().unwrap_or_default().trim_end_matches(".exe");
+        let end = word
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.')))
+            .unwrap_or(word.len());
+        let word = word[..end]
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".exe");
         PROGRAMS.contains(&word)
     };
-    let after = |separator: &str| text.match_indices(separator).any(|(at, _)| program(&text[at + separator.len()..]));
+    let after = |separator: &str| {
+        text.match_indices(separator)
+            .any(|(at, _)| program(&text[at + separator.len()..]))
+    };
     if after(";") || after("&&") || after("||") || after("\n") && text.contains(';') {
         return Some("a second command behind a value");
     }

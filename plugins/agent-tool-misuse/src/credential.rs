@@ -87,7 +87,9 @@ fn has_password(rest: &str) -> bool {
 
 /// Three parts of base64 with dots between, the first of which is an object.
 fn is_web_token(text: &str) -> bool {
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+        .unwrap_or(text.len());
     let parts: Vec<&str> = text[..end].split('.').collect();
     matches!(parts[..], [head, body, signature] if head.len() > 10 && body.len() > 10 && signature.len() > 10)
 }

@@ -36,8 +36,13 @@ const EDITORS: [&str; 6] = ["vim", "vi", "nano", "emacs", "code", "nvim"];
 
 /// Whether the record is of something written.
 fn is_write(members: &Members) -> bool {
-    let named = members.iter().filter(|one| one.is(&["tool_name", "name", "event_type", "operation", "action", "method"]));
-    let writes = |text: &str| text.split(|c: char| !c.is_ascii_alphabetic()).any(|word| WRITES.contains(&word.to_ascii_lowercase().as_str()));
+    let named = members
+        .iter()
+        .filter(|one| one.is(&["tool_name", "name", "event_type", "operation", "action", "method"]));
+    let writes = |text: &str| {
+        text.split(|c: char| !c.is_ascii_alphabetic())
+            .any(|word| WRITES.contains(&word.to_ascii_lowercase().as_str()))
+    };
     named.into_iter().any(|one| one.text.len() <= 128 && writes(&one.text))
 }
 
@@ -52,7 +57,9 @@ fn argument(member: &Member, writes: bool, edited: bool, found: &mut Found) {
     if command::starts_server(text) {
         found.add(&rules::STARTED, "a proxy was told to start a program by its address");
     }
-    if member.has(&["agent", "client"]) && let Some(scanner) = command::scanner(text) {
+    if member.has(&["agent", "client"])
+        && let Some(scanner) = command::scanner(text)
+    {
         found.add(&rules::SCAN, format!("the client is {scanner}"));
     }
     if path::may_be(text) {
@@ -64,10 +71,16 @@ fn argument(member: &Member, writes: bool, edited: bool, found: &mut Found) {
             found.add(&rules::SECRET_FILE, format!("the call names {what}"));
         }
         if writes && path.is_run_later() {
-            found.add(&rules::STAYS, format!("`{}` is where something is run later", member.name));
+            found.add(
+                &rules::STAYS,
+                format!("`{}` is where something is run later", member.name),
+            );
         }
         if credential::is_named(&member.name, text) {
-            found.add(&rules::CREDENTIAL, "the call carries a value under the name of a credential");
+            found.add(
+                &rules::CREDENTIAL,
+                "the call carries a value under the name of a credential",
+            );
         } else if let Some(what) = credential::held(text) {
             found.add(&rules::CREDENTIAL, format!("the call carries {what}"));
         }
@@ -133,7 +146,9 @@ impl Detector for AgentToolMisuse {
         for row in batch.rows() {
             let mut found = Found::default();
             let members = Members::of(batch, row);
-            let edited = members.get(&["process_name"]).is_some_and(|program| EDITORS.contains(&program));
+            let edited = members
+                .get(&["process_name"])
+                .is_some_and(|program| EDITORS.contains(&program));
             let writes = is_write(&members) && !edited;
             for member in members.iter() {
                 argument(member, writes, edited, &mut found);

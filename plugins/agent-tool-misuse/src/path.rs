@@ -55,15 +55,50 @@ impl Path {
             [file] => (file.as_str(), ""),
             [] => return false,
         };
-        let within = ["etc/cron", "var/spool/cron", "etc/systemd/system", "systemd/user", "launchagents", "launchdaemons", "etc/init.d", "etc/rc", "etc/profile.d", "startup/", ".git/hooks", "autostart", "etc/ld.so"];
+        let within = [
+            "etc/cron",
+            "var/spool/cron",
+            "etc/systemd/system",
+            "systemd/user",
+            "launchagents",
+            "launchdaemons",
+            "etc/init.d",
+            "etc/rc",
+            "etc/profile.d",
+            "startup/",
+            ".git/hooks",
+            "autostart",
+            "etc/ld.so",
+        ];
         within.iter().any(|place| joined.contains(place))
-            || matches!(file, "authorized_keys" | "crontab" | ".bashrc" | ".zshrc" | ".profile" | ".bash_profile" | ".zshenv" | "claude_desktop_config.json" | "mcp.json" | ".mcp.json" | "mcp_config.json" | "ld.so.preload" | "sudoers" | ".cursorrules")
+            || matches!(
+                file,
+                "authorized_keys"
+                    | "crontab"
+                    | ".bashrc"
+                    | ".zshrc"
+                    | ".profile"
+                    | ".bash_profile"
+                    | ".zshenv"
+                    | "claude_desktop_config.json"
+                    | "mcp.json"
+                    | ".mcp.json"
+                    | "mcp_config.json"
+                    | "ld.so.preload"
+                    | "sudoers"
+                    | ".cursorrules"
+            )
             || (matches!(parent, ".claude" | ".cursor" | ".codex" | ".gemini") && file.starts_with("settings"))
     }
 
     /// A shell's start-up file: secret for what it exports, and harmless to be written by its owner.
     pub fn is_start_up(&self) -> bool {
-        self.parts.last().is_some_and(|file| matches!(file.as_str(), ".bashrc" | ".bash_profile" | ".zshrc" | ".zshenv" | ".profile"))
+        self.parts.last().is_some_and(|file| {
+            matches!(
+                file.as_str(),
+                ".bashrc" | ".bash_profile" | ".zshrc" | ".zshenv" | ".profile"
+            )
+        })
     }
 
     /// Why the path is no way inside a project.

@@ -4,7 +4,9 @@
 //! A record is judged by its members' names and values, for there is no common form of such logs; and a token by where it was seen.
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Alarm, Batch, Detector, Findings, Keyed, MINUTE, Manifest, Members, RecentSet, Rule, col, config, network};
+use sentrail_plugin::{
+    Alarm, Batch, Detector, Findings, Keyed, MINUTE, Manifest, Members, RecentSet, Rule, col, config, network,
+};
 
 mod rules;
 mod scope;
@@ -96,13 +98,15 @@ impl Detector for McpAuthorization {
             if let Some(network) = addresses.get(row).and_then(network) {
                 let seen = token.networks.insert(window, SET_MAX, time, &network).len as u64;
                 if by_network.rises(seen, self.config.networks) {
-                    out.detect(&rules::SHARED, row).message(format!("a token was used from {seen} networks"));
+                    out.detect(&rules::SHARED, row)
+                        .message(format!("a token was used from {seen} networks"));
                 }
             }
             if let Some(user) = users.get(row) {
                 let seen = token.identities.insert(window, SET_MAX, time, user).len as u64;
                 if by_identity.rises(seen, self.config.identities) {
-                    out.detect(&rules::SHARED, row).message(format!("a token was used by {seen} identities"));
+                    out.detect(&rules::SHARED, row)
+                        .message(format!("a token was used by {seen} identities"));
                 }
             }
         }

@@ -5,18 +5,48 @@ use sentrail_plugin::{Member, Members};
 const SCOPES: [&str; 6] = ["scope", "permission", "privilege", "capability", "capabilitie", "grant"];
 /// Words of a scope that is an administrator's.
 const ALL_POWERFUL: [&str; 13] = [
-    "admin", "administrator", "root", "superuser", "sudo", "owner", "full", "elevated", "escalation", "unrestricted", "system",
-    "impersonate", "all",
+    "admin",
+    "administrator",
+    "root",
+    "superuser",
+    "sudo",
+    "owner",
+    "full",
+    "elevated",
+    "escalation",
+    "unrestricted",
+    "system",
+    "impersonate",
+    "all",
 ];
 /// Roles whose business such rights are.
 const ADMINISTRATORS: [&str; 6] = ["admin", "administrator", "sre", "operator", "security", "owner"];
 /// Roles that are given to look, or to begin with.
 const LOW: [&str; 12] = [
-    "guest", "viewer", "readonly", "read-only", "read_only", "reader", "intern", "basic", "standard", "limited", "user", "anonymous",
+    "guest",
+    "viewer",
+    "readonly",
+    "read-only",
+    "read_only",
+    "reader",
+    "intern",
+    "basic",
+    "standard",
+    "limited",
+    "user",
+    "anonymous",
 ];
 /// What only others may do.
 const MIGHTY: [&str; 9] = [
-    "admin", "delete", "grant", "system", "system_config", "administrative", "privileged", "root", "sudo",
+    "admin",
+    "delete",
+    "grant",
+    "system",
+    "system_config",
+    "administrative",
+    "privileged",
+    "root",
+    "sudo",
 ];
 
 fn words(text: &str) -> impl Iterator<Item = String> {
@@ -27,7 +57,8 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 
 fn is_all_powerful(text: &str) -> bool {
     let text = text.trim();
-    text.split([' ', ',']).any(|scope| scope == "*" || scope.ends_with(":*") || scope.ends_with(".*"))
+    text.split([' ', ','])
+        .any(|scope| scope == "*" || scope.ends_with(":*") || scope.ends_with(".*"))
         || words(text).any(|word| ALL_POWERFUL.contains(&word.as_str()))
 }
 
@@ -45,7 +76,11 @@ fn reach(text: &str) -> u8 {
 }
 
 fn is_service(members: &Members) -> bool {
-    let kind = |names: &[&str]| members.get(names).is_some_and(|kind| kind.to_ascii_lowercase().contains("service"));
+    let kind = |names: &[&str]| {
+        members
+            .get(names)
+            .is_some_and(|kind| kind.to_ascii_lowercase().contains("service"))
+    };
     kind(&["requester_type", "actor_type"]) && !kind(&["token_owner_type"])
 }
 
@@ -72,16 +107,42 @@ pub fn escalated(members: &Members) -> Option<String> {
     if members.is_authorised() {
         return None;
     }
-    grown(members).or_else(|| chained(members)).or_else(|| beyond_role(members))
+    grown(members)
+        .or_else(|| chained(members))
+        .or_else(|| beyond_role(members))
 }
 
 /// Issued with some, used with more.
 fn grown(members: &Members) -> Option<String> {
     let of = |names: &'static [&'static str]| {
-        move |one: &&Member| one.has(&["scope", "permission", "privilege", "capability", "role", "level"]) && one.has(names)
+        move |one: &&Member| {
+            one.has(&["scope", "permission", "privilege", "capability", "role", "level"]) && one.has(names)
+        }
     };
-    let before = of(&["original", "issuance", "issued", "requested", "consented", "approved", "initial", "typical", "previous", "old"]);
-    let after = of(&["granted", "substituted", "current", "now", "effective", "used", "new", "final", "actual", "escalated"]);
+    let before = of(&[
+        "original",
+        "issuance",
+        "issued",
+        "requested",
+        "consented",
+        "approved",
+        "initial",
+        "typical",
+        "previous",
+        "old",
+    ]);
+    let after = of(&[
+        "granted",
+        "substituted",
+        "current",
+        "now",
+        "effective",
+        "used",
+        "new",
+        "final",
+        "actual",
+        "escalated",
+    ]);
     let given: Vec<String> = members.iter().filter(before).flat_map(|one| words(&one.text)).collect();
     if given.is_empty() {
         return None;
@@ -90,13 +151,19 @@ fn grown(members: &Members) -> Option<String> {
         let is_new = |word: &String| !given.contains(word) && (reach(word) > 1 || word.len() > 2);
         words(&one.text).any(|word| is_new(&word)) && reach(&one.text) > 1
     })?;
-    Some(format!("`{}` is `{}` beyond what was given before", more.name, clipped(&more.text)))
+    Some(format!(
+        "`{}` is `{}` beyond what was given before",
+        more.name,
+        clipped(&more.text)
+    ))
 }
 
 /// A tool that reads began, and another changes.
 fn chained(members: &Members) -> Option<String> {
     let reach_of = |side: &'static [&'static str]| {
-        let member = members.iter().find(|one| one.has(side) && one.has(&["scope", "permission", "privilege", "level", "role"]));
+        let member = members
+            .iter()
+            .find(|one| one.has(side) && one.has(&["scope", "permission", "privilege", "level", "role"]));
         member.map(|one| reach(&one.text))
     };
     let source = reach_of(&["source", "caller", "origin", "requesting"])?;
@@ -106,9 +173,24 @@ fn chained(members: &Members) -> Option<String> {
 
 /// Somebody with a small role does what administrators do, and succeeds.
 fn beyond_role(members: &Members) -> Option<String> {
-    let role = members.get(&["user_role", "caller_role", "role", "requester_role", "user_privilege", "user_typical_role", "privilege_level"])?;
+    let role = members.get(&[
+        "user_role",
+        "caller_role",
+        "role",
+        "requester_role",
+        "user_privilege",
+        "user_typical_role",
+        "privilege_level",
+    ])?;
     let is_low = LOW.contains(&role.trim().to_ascii_lowercase().as_str());
-    let operation = members.get(&["operation_type", "required_role", "required_privilege", "tool_privilege", "tool_risk_level", "operation"])?;
+    let operation = members.get(&[
+        "operation_type",
+        "required_role",
+        "required_privilege",
+        "tool_privilege",
+        "tool_risk_level",
+        "operation",
+    ])?;
     let is_mighty = words(operation).any(|word| MIGHTY.contains(&word.as_str()));
     let refused = members
         .get(&["result", "status", "outcome", "validation_result", "decision"])

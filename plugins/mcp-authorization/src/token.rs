@@ -6,27 +6,97 @@ use crate::scope::clipped;
 
 /// Whose audience a call goes to.
 const SERVICES: [&str; 9] = [
-    "current_service", "target_service", "resource_server", "target_audience", "target_server", "requested_resource", "server_url",
-    "destination_service", "presented_to",
+    "current_service",
+    "target_service",
+    "resource_server",
+    "target_audience",
+    "target_server",
+    "requested_resource",
+    "server_url",
+    "destination_service",
+    "presented_to",
 ];
 /// Who makes a call.
-const CALLERS: [&str; 7] = ["user_id", "requester", "requesting_user", "caller", "acting_user", "actor", "session_user"];
+const CALLERS: [&str; 7] = [
+    "user_id",
+    "requester",
+    "requesting_user",
+    "caller",
+    "acting_user",
+    "actor",
+    "session_user",
+];
 /// Checks of an authorization.
 const CHECKS: [&str; 20] = [
-    "signature", "audience", "issuer", "scope", "state", "nonce", "consent", "pkce", "pop", "binding", "csrf", "origin", "token",
-    "mfa", "dpop", "redirect", "approval", "confirmation", "session", "authenticated",
+    "signature",
+    "audience",
+    "issuer",
+    "scope",
+    "state",
+    "nonce",
+    "consent",
+    "pkce",
+    "pop",
+    "binding",
+    "csrf",
+    "origin",
+    "token",
+    "mfa",
+    "dpop",
+    "redirect",
+    "approval",
+    "confirmation",
+    "session",
+    "authenticated",
 ];
 const CHECKED: [&str; 14] = [
-    "valid", "validation", "validated", "verified", "verification", "match", "matche", "matched", "check", "present", "required",
-    "enforced", "given", "authenticated",
+    "valid",
+    "validation",
+    "validated",
+    "verified",
+    "verification",
+    "match",
+    "matche",
+    "matched",
+    "check",
+    "present",
+    "required",
+    "enforced",
+    "given",
+    "authenticated",
 ];
 const FAILS: [&str; 12] = [
-    "false", "failed", "fail", "invalid", "mismatch", "missing", "skipped", "bypassed", "none", "unverified", "not_validated", "disabled",
+    "false",
+    "failed",
+    "fail",
+    "invalid",
+    "mismatch",
+    "missing",
+    "skipped",
+    "bypassed",
+    "none",
+    "unverified",
+    "not_validated",
+    "disabled",
 ];
 /// Flags that say by themselves that it was not as it should be.
 const FLAGS: [&str; 16] = [
-    "mismatch", "bypass", "bypassed", "bypasse", "replay", "replayed", "reused", "reuse", "spoofed", "tampered", "unauthorized",
-    "forged", "stolen", "downgrade", "downgraded", "impersonation",
+    "mismatch",
+    "bypass",
+    "bypassed",
+    "bypasse",
+    "replay",
+    "replayed",
+    "reused",
+    "reuse",
+    "spoofed",
+    "tampered",
+    "unauthorized",
+    "forged",
+    "stolen",
+    "downgrade",
+    "downgraded",
+    "impersonation",
 ];
 
 /// The host of an address; of anything else nothing.
@@ -55,12 +125,18 @@ fn is_loopback(host: &str) -> bool {
 pub fn mismatch(members: &Members) -> Option<String> {
     let subject = members.get(&["token_subject", "token_owner", "token_user", "token_sub"]);
     let caller = members.get(&CALLERS);
-    let delegated = members.iter().any(|one| one.has(&["delegated", "delegation", "behalf", "act"]));
+    let delegated = members
+        .iter()
+        .any(|one| one.has(&["delegated", "delegation", "behalf", "act"]));
     if let (Some(subject), Some(caller)) = (subject, caller)
         && subject != caller
         && !delegated
     {
-        return Some(format!("a token of {} was used by {}", clipped(subject), clipped(caller)));
+        return Some(format!(
+            "a token of {} was used by {}",
+            clipped(subject),
+            clipped(caller)
+        ));
     }
     let audience = members.get(&["token_audience", "audience", "token_aud", "aud"]);
     let service = members.get(&SERVICES);
@@ -70,16 +146,52 @@ pub fn mismatch(members: &Members) -> Option<String> {
             _ => audience == service,
         };
         if !same {
-            return Some(format!("a token for {} was used at {}", clipped(audience), clipped(service)));
+            return Some(format!(
+                "a token for {} was used at {}",
+                clipped(audience),
+                clipped(service)
+            ));
         }
     }
     let of = [
-        "issuer", "iss", "audience", "aud", "subject", "client", "user", "ip", "server", "agent", "account", "host", "origin", "fingerprint", "key",
+        "issuer",
+        "iss",
+        "audience",
+        "aud",
+        "subject",
+        "client",
+        "user",
+        "ip",
+        "server",
+        "agent",
+        "account",
+        "host",
+        "origin",
+        "fingerprint",
+        "key",
     ];
     let mut differences = members.differences();
-    let authorises = members.iter().any(|one| one.has(&["token", "issuer", "iss", "oauth", "code", "authorization", "jwk", "client", "credential", "session"]));
-    let difference = differences.find(|one| one.is_of(&of)).filter(|_| authorises && !members.is_authorised())?;
-    Some(format!("`{}` is not `{}`", difference.actual.name, difference.declared.name))
+    let authorises = members.iter().any(|one| {
+        one.has(&[
+            "token",
+            "issuer",
+            "iss",
+            "oauth",
+            "code",
+            "authorization",
+            "jwk",
+            "client",
+            "credential",
+            "session",
+        ])
+    });
+    let difference = differences
+        .find(|one| one.is_of(&of))
+        .filter(|_| authorises && !members.is_authorised())?;
+    Some(format!(
+        "`{}` is not `{}`",
+        difference.actual.name, difference.declared.name
+    ))
 }
 
 /// A check that did not hold. That it was refused for it is no alarm where nothing else is said.
@@ -116,15 +228,46 @@ pub fn weak(members: &Members) -> Option<String> {
     if is(&["grant_type", "flow", "oauth_flow"], &["password", "implicit"]) {
         return Some("the flow hands over passwords or tokens".to_owned());
     }
-    if is(&["pkce", "pkce_used", "pkce_enabled", "uses_pkce", "state_present", "tls", "tls_enabled"], &["false", "none", "disabled"]) {
+    if is(
+        &[
+            "pkce",
+            "pkce_used",
+            "pkce_enabled",
+            "uses_pkce",
+            "state_present",
+            "tls",
+            "tls_enabled",
+        ],
+        &["false", "none", "disabled"],
+    ) {
         return Some("the flow leaves out its proof key, its state or its encryption".to_owned());
     }
-    if is(&["protocol_version", "tls_version", "oauth_version"], &["oauth1", "oauth 1.0", "1.0", "tls1.0", "tlsv1", "tlsv1.0", "tlsv1.1", "ssl3", "sslv3"]) {
+    if is(
+        &["protocol_version", "tls_version", "oauth_version"],
+        &[
+            "oauth1",
+            "oauth 1.0",
+            "1.0",
+            "tls1.0",
+            "tlsv1",
+            "tlsv1.0",
+            "tlsv1.1",
+            "ssl3",
+            "sslv3",
+        ],
+    ) {
         return Some("an old version of the protocol was taken".to_owned());
     }
     let plain = members.iter().find(|one| {
-        one.is(&["token_endpoint", "authorization_endpoint", "jwks_uri", "issuer", "issuer_url", "iss", "discovery_url"])
-            && one.text.starts_with("http://")
+        one.is(&[
+            "token_endpoint",
+            "authorization_endpoint",
+            "jwks_uri",
+            "issuer",
+            "issuer_url",
+            "iss",
+            "discovery_url",
+        ]) && one.text.starts_with("http://")
             && host(&one.text).is_some_and(|host| !is_loopback(&host))
     })?;
     Some(format!("`{}` is not encrypted", plain.name))
@@ -132,15 +275,28 @@ pub fn weak(members: &Members) -> Option<String> {
 
 /// Addresses that codes and tokens are sent to, or keys taken from.
 pub fn redirect(members: &Members) -> Option<String> {
-    let issuer = members.get(&["issuer", "issuer_url", "iss", "authorization_server", "expected_issuer"]).and_then(host);
-    let endpoints = members.iter().filter(|one| one.is(&["token_endpoint", "authorization_endpoint", "jwks_uri", "userinfo_endpoint", "jku"]));
+    let issuer = members
+        .get(&["issuer", "issuer_url", "iss", "authorization_server", "expected_issuer"])
+        .and_then(host);
+    let endpoints = members.iter().filter(|one| {
+        one.is(&[
+            "token_endpoint",
+            "authorization_endpoint",
+            "jwks_uri",
+            "userinfo_endpoint",
+            "jku",
+        ])
+    });
     let hosts: Vec<String> = endpoints.filter_map(|one| host(&one.text)).chain(issuer).collect();
     if let [first, rest @ ..] = hosts.as_slice()
         && let Some(other) = rest.iter().find(|other| party(other) != party(first))
     {
         return Some(format!("one authorization names {first} and {other}"));
     }
-    let uris: Vec<&Member> = members.iter().filter(|one| one.has(&["redirect", "callback"]) && one.has(&["uri", "url", "redirect"])).collect();
+    let uris: Vec<&Member> = members
+        .iter()
+        .filter(|one| one.has(&["redirect", "callback"]) && one.has(&["uri", "url", "redirect"]))
+        .collect();
     for uri in &uris {
         let text = uri.text.trim();
         let Some(host) = host(text) else {
@@ -157,9 +313,20 @@ pub fn redirect(members: &Members) -> Option<String> {
             return Some(format!("`{}` leads on to another address", uri.name));
         }
     }
-    let client = members.get(&["client_uri", "client_url", "client_domain", "registered_domain", "client_host", "client_id"]);
-    let client = client.and_then(|client| host(client).or_else(|| client.contains('.').then(|| client.to_ascii_lowercase())))?;
-    let foreign = uris.iter().filter_map(|uri| host(&uri.text)).find(|host| !is_loopback(host) && party(host) != party(&client))?;
+    let client = members.get(&[
+        "client_uri",
+        "client_url",
+        "client_domain",
+        "registered_domain",
+        "client_host",
+        "client_id",
+    ]);
+    let client =
+        client.and_then(|client| host(client).or_else(|| client.contains('.').then(|| client.to_ascii_lowercase())))?;
+    let foreign = uris
+        .iter()
+        .filter_map(|uri| host(&uri.text))
+        .find(|host| !is_loopback(host) && party(host) != party(&client))?;
     Some(format!("codes for {client} go to {foreign}"))
 }
 
@@ -171,9 +338,18 @@ pub fn stale(members: &Members) -> Option<String> {
     let ended = members.iter().find(|one| {
         let value = one.text.trim().to_ascii_lowercase();
         let is_of = one.has(&["session", "account", "consent", "token", "authorization", "user"]);
-        let is_state = one.has(&["status", "state", "active", "revoked", "expired", "terminated", "revocation"]);
+        let is_state = one.has(&[
+            "status",
+            "state",
+            "active",
+            "revoked",
+            "expired",
+            "terminated",
+            "revocation",
+        ]);
         let ended = match value.as_str() {
-            "revoked" | "expired" | "terminated" | "logged_out" | "logout" | "disabled" | "inactive" | "deactivated" | "offboarded" | "suspended" => true,
+            "revoked" | "expired" | "terminated" | "logged_out" | "logout" | "disabled" | "inactive"
+            | "deactivated" | "offboarded" | "suspended" => true,
             "true" => one.has(&["revoked", "expired", "terminated"]),
             "false" => one.has(&["active"]),
             _ => false,
@@ -183,7 +359,9 @@ pub fn stale(members: &Members) -> Option<String> {
     if let Some(ended) = ended {
         let refused = members
             .get(&["result", "status", "outcome", "validation_result", "decision", "access"])
-            .is_some_and(|result| ["denied", "blocked", "refused", "rejected", "error", "failed", "failure"].contains(&result));
+            .is_some_and(|result| {
+                ["denied", "blocked", "refused", "rejected", "error", "failed", "failure"].contains(&result)
+            });
         return (!refused).then(|| format!("`{}` is {}", ended.name, clipped(&ended.text)));
     }
     let long = members.iter().find(|one| {
@@ -198,7 +376,11 @@ pub fn stale(members: &Members) -> Option<String> {
             return false;
         };
         let is_span = one.has(&["in", "lifetime", "ttl", "age", "expires", "expiry", "validity"]);
-        is_of && is_span && one.number().is_some_and(|number| number * unit > LIFE_MAX && number < 1e9)
+        is_of
+            && is_span
+            && one
+                .number()
+                .is_some_and(|number| number * unit > LIFE_MAX && number < 1e9)
     })?;
     Some(format!("`{}` is {}", long.name, clipped(&long.text)))
 }

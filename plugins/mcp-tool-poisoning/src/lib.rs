@@ -41,16 +41,41 @@ impl Found {
 
 /// Members that name who or what is trusted by its name.
 const NAMES: [&str; 13] = [
-    "tool_name", "tool", "tool_id", "server_name", "server_id", "server", "mcp_server", "package_name", "package",
-    "publisher", "image", "agent_name", "display_name",
+    "tool_name",
+    "tool",
+    "tool_id",
+    "server_name",
+    "server_id",
+    "server",
+    "mcp_server",
+    "package_name",
+    "package",
+    "publisher",
+    "image",
+    "agent_name",
+    "display_name",
 ];
 /// Parts of names of tools and members that keep what agents look up later.
 const MEMORIES: [&str; 9] = [
-    "memory", "memorie", "embedding", "knowledge", "vector", "remember", "upsert", "rag", "training",
+    "memory",
+    "memorie",
+    "embedding",
+    "knowledge",
+    "vector",
+    "remember",
+    "upsert",
+    "rag",
+    "training",
 ];
 /// Members by which a record is of what agents say to one another.
 const AGENTS: [&str; 8] = [
-    "source_agent", "target_agent", "sender_agent", "receiver_agent", "from_agent", "to_agent", "source_agent_id",
+    "source_agent",
+    "target_agent",
+    "sender_agent",
+    "receiver_agent",
+    "from_agent",
+    "to_agent",
+    "source_agent_id",
     "target_agent_id",
 ];
 
@@ -75,17 +100,21 @@ fn describe(tool: &tool::Tool, found: &mut Found) {
 fn read(members: &Members, found: &mut Found) {
     let keeps = |text: &str| {
         let text = text.to_ascii_lowercase();
-        MEMORIES.iter().any(|part| text.split(['_', '-', '.', '/', ' ']).any(|word| word == *part))
+        MEMORIES
+            .iter()
+            .any(|part| text.split(['_', '-', '.', '/', ' ']).any(|word| word == *part))
     };
-    let is_memory = members
-        .iter()
-        .any(|one| one.has(&MEMORIES) || (one.is(&["name", "tool_name", "operation", "event_type"]) && keeps(&one.text)));
+    let is_memory = members.iter().any(|one| {
+        one.has(&MEMORIES) || (one.is(&["name", "tool_name", "operation", "event_type"]) && keeps(&one.text))
+    });
     let is_message = members.iter().any(|one| one.is(&AGENTS));
     for member in members.iter() {
         if let Some(what) = look::hidden(&member.text) {
             found.add(&rules::HIDDEN, format!("`{}` holds {what}", member.name));
         }
-        if member.is(&NAMES) && let Some(why) = look::deceptive(&member.text) {
+        if member.is(&NAMES)
+            && let Some(why) = look::deceptive(&member.text)
+        {
             found.add(&rules::NAME, why);
         }
         let described = member.has(&["description", "schema", "annotation", "metadata"]);
@@ -145,7 +174,10 @@ impl Detector for McpToolPoisoning {
             let answer = answers.get(row).unwrap_or_default();
             let asked_text = requests.get(row).or(raws.get(row)).filter(|_| !asked.is_empty());
             let documents = [Some(answer), asked_text];
-            let documents = documents.into_iter().flatten().filter_map(|text| json::from_str::<Value>(text).ok());
+            let documents = documents
+                .into_iter()
+                .flatten()
+                .filter_map(|text| json::from_str::<Value>(text).ok());
             let mut described = false;
             for document in documents {
                 for tool in tool::described(&document) {

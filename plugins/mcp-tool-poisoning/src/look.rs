@@ -38,7 +38,12 @@ const KNOWN: [&str; 30] = [
 pub fn hidden(text: &str) -> Option<&'static str> {
     let (mut before, mut selectors) = (' ', 0);
     for (at, c) in text.char_indices() {
-        let reads_on = || text[at + c.len_utf8()..].chars().next().is_some_and(|next| next.is_ascii());
+        let reads_on = || {
+            text[at + c.len_utf8()..]
+                .chars()
+                .next()
+                .is_some_and(|next| next.is_ascii())
+        };
         match c {
             '\u{E0000}'..='\u{E007F}' if before != '\u{1F3F4}' && !matches!(before, '\u{E0000}'..='\u{E007F}') => {
                 return Some("letters that are not shown");
@@ -112,7 +117,9 @@ fn imitated(name: &str) -> Option<&'static str> {
                 .collect();
             KNOWN.into_iter().find(|known| {
                 let plural = part.strip_suffix('s') == Some(known);
-                !plural && (is_one_edit(part, known) || (letters != part && (letters == *known || is_one_edit(&letters, known))))
+                !plural
+                    && (is_one_edit(part, known)
+                        || (letters != part && (letters == *known || is_one_edit(&letters, known))))
             })
         })
 }
@@ -143,20 +150,47 @@ mod tests {
 
     #[test]
     fn names() {
-        for name in ["f\u{456}le_manager", "mcp-server-githib", "@modelcontextprotcol/server-memory", "g1thub", "postgress-mcp"] {
+        for name in [
+            "f\u{456}le_manager",
+            "mcp-server-githib",
+            "@modelcontextprotcol/server-memory",
+            "g1thub",
+            "postgress-mcp",
+        ] {
             assert!(deceptive(name).is_some(), "{name}");
         }
-        for name in ["github", "github-mcp-server", "linear", "linters", "notions", "файл", "read_file", "stripes", "my-postgres"] {
+        for name in [
+            "github",
+            "github-mcp-server",
+            "linear",
+            "linters",
+            "notions",
+            "файл",
+            "read_file",
+            "stripes",
+            "my-postgres",
+        ] {
             assert!(deceptive(name).is_none(), "{name}");
         }
     }
 
     #[test]
     fn hidden_characters() {
-        for text in ["a\u{200b}b", "x\u{E0041}\u{E0042}", "pay \u{202e}on", "\u{FE01}\u{FE02}\u{FE03}"] {
+        for text in [
+            "a\u{200b}b",
+            "x\u{E0041}\u{E0042}",
+            "pay \u{202e}on",
+            "\u{FE01}\u{FE02}\u{FE03}",
+        ] {
             assert!(hidden(text).is_some(), "{}", text.escape_unicode());
         }
-        for text in ["\u{FEFF}begin", "\u{1F468}\u{200D}\u{1F469}", "می\u{200c}خواهم", "❤\u{FE0F} ok", "plain"] {
+        for text in [
+            "\u{FEFF}begin",
+            "\u{1F468}\u{200D}\u{1F469}",
+            "می\u{200c}خواهم",
+            "❤\u{FE0F} ok",
+            "plain",
+        ] {
             assert!(hidden(text).is_none(), "{}", text.escape_unicode());
         }
     }

@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use sentrail_plugin::hash;
 use sentrail_plugin::json::Value;
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::hash;
 
 /// Members by which an object describes a tool.
 const DESCRIBING: [&str; 8] = [
-    "description", "tool_description", "inputSchema", "input_schema", "annotations", "parameters", "outputSchema", "metadata",
+    "description",
+    "tool_description",
+    "inputSchema",
+    "input_schema",
+    "annotations",
+    "parameters",
+    "outputSchema",
+    "metadata",
 ];
 /// Tools remembered per server: servers have dozens.
 const TOOLS_MAX: usize = 512;
@@ -34,7 +41,9 @@ fn collect<'a>(value: &'a Value, listed: bool, tools: &mut Vec<Tool<'a>>) {
             let name = names.iter().find_map(|name| members.get(*name)?.as_str());
             let describes = |name: &&str| match *name {
                 // What a tool is called with is often called so, too.
-                "parameters" | "metadata" => members.get(*name).is_some_and(|member| listed || holds_description(member)),
+                "parameters" | "metadata" => members
+                    .get(*name)
+                    .is_some_and(|member| listed || holds_description(member)),
                 name => members.contains_key(name),
             };
             if let Some(name) = name.filter(|_| DESCRIBING.iter().any(|member| describes(&member))) {
@@ -63,7 +72,11 @@ impl Tool<'_> {
     /// What changes when what the tool is said to be does.
     fn digest(&self) -> u64 {
         let parts = ["description", "tool_description", "inputSchema", "input_schema"];
-        let parts: Vec<String> = parts.iter().filter_map(|name| self.object.get(*name)).map(Value::to_string).collect();
+        let parts: Vec<String> = parts
+            .iter()
+            .filter_map(|name| self.object.get(*name))
+            .map(Value::to_string)
+            .collect();
         hash(&parts.join("\n"))
     }
 }
