@@ -25,7 +25,7 @@ const DECLARED: [&str; 19] = [
     "before",
 ];
 /// Words that say that a value is what is.
-const ACTUAL: [&str; 18] = [
+const ACTUAL: [&str; 21] = [
     "actual",
     "observed",
     "current",
@@ -44,6 +44,9 @@ const ACTUAL: [&str; 18] = [
     "effective",
     "updated",
     "after",
+    "exchange",
+    "exchanged",
+    "redeemed",
 ];
 /// What the two may be of. Of other things, such as a version or a time, a difference is ordinary.
 const SUBJECTS: [&str; 46] = [
@@ -129,14 +132,25 @@ impl Members {
     }
 }
 
-/// The words of a name without those that say which of the two it is.
+/// The words of a name without those that say which of the two it is; where something is from says nothing of an address.
 fn stem(member: &Member) -> Vec<&str> {
-    let told = |word: &&str| !DECLARED.contains(word) && !ACTUAL.contains(word) && !matches!(*word, "at" | "the");
-    member
-        .words()
-        .filter(told)
-        .map(|word| word.strip_suffix('s').unwrap_or(word))
-        .collect()
+    if member.has(&["ip"]) && !member.has(&["destination", "dest", "dst", "target", "server"]) {
+        return vec!["ip"];
+    }
+    let told =
+        |word: &&str| !DECLARED.contains(word) && !ACTUAL.contains(word) && !matches!(*word, "at" | "the" | "to");
+    member.words().filter(told).map(long).collect()
+}
+
+/// The one form of a word that has several.
+fn long(word: &str) -> &str {
+    match word {
+        "iss" => "issuer",
+        "aud" => "audience",
+        "sub" => "subject",
+        "url" => "uri",
+        word => word.strip_suffix('s').unwrap_or(word),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +181,11 @@ mod tests {
             pair("a", "c")[0]
         );
         assert!(differences(r#"{"registered_redirect_uris":["a","b"],"redirect_uri":"b"}"#).is_empty());
+        assert_eq!(differences(r#"{"expected_issuer":"a","iss":"b"}"#), pair("a", "b"));
+        assert_eq!(
+            differences(r#"{"issued_to_ip":"192.0.2.1","source_ip":"192.0.2.2"}"#),
+            pair("192.0.2.1", "192.0.2.2")
+        );
         assert!(differences(r#"{"previous_version":"1","new_version":"2","expected_hash":"A","hash":"a"}"#).is_empty());
     }
 }

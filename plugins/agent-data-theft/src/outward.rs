@@ -3,7 +3,7 @@
 use sentrail_plugin::{Member, Members};
 
 /// Services where whoever sends need not say who receives.
-const DROPS: [&str; 46] = [
+const DROPS: [&str; 43] = [
     "webhook.site",
     "requestbin",
     "pipedream.net",
@@ -42,14 +42,11 @@ const DROPS: [&str; 46] = [
     "discord.com/api/webhooks",
     "discordapp.com/api/webhooks",
     "cdn.discordapp.com",
-    "hooks.slack.com",
     "api.telegram.org/bot",
     "t.me/",
     "mega.nz",
     "termbin.com",
     ".onion",
-    "raw.githubusercontent.com/gist",
-    "gist.githubusercontent.com",
 ];
 /// Least length of what is taken for encoded data: an id or a digest is shorter or of other letters.
 const ENCODED_MIN: usize = 48;
@@ -234,9 +231,7 @@ fn has_long_label(host: &str) -> bool {
         let digits = label.bytes().filter(u8::is_ascii_digit).count();
         label.len() >= LABEL_MIN
             && digits >= 4
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'=')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'=')
     })
 }
 

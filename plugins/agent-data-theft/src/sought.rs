@@ -150,6 +150,9 @@ pub fn internals(members: &Members) -> Option<String> {
             let wants = words(&lower)
                 .any(|word| WANTS.contains(&word) || matches!(word, "repeat" | "output" | "enumerate" | "describe"));
             let prompt = [
+                "everything above",
+                "text above",
+                "words above",
                 "system prompt",
                 "initial prompt",
                 "initial instructions",
@@ -181,7 +184,7 @@ pub fn internals(members: &Members) -> Option<String> {
 }
 
 /// Programs and statements that copy stores whole.
-const DUMPS: [&str; 22] = [
+const DUMPS: [&str; 18] = [
     "mysqldump",
     "pg_dump",
     "mongodump",
@@ -192,10 +195,6 @@ const DUMPS: [&str; 22] = [
     "into dumpfile",
     "copy (select",
     "to program",
-    "information_schema",
-    "sqlite_master",
-    "pg_catalog.pg_tables",
-    "show databases",
     "union select",
     "union all select",
     "__schema",
@@ -205,9 +204,7 @@ const DUMPS: [&str; 22] = [
     "' or '1'='1",
     "or 1=1",
 ];
-const ARCHIVES: [&str; 9] = [
-    "tar czf", "tar -czf", "tar cf", "zip -r", "7z a", "find / ", "find ~ ", "rsync -a", "**/*",
-];
+const ARCHIVES: [&str; 5] = ["tar czf", "tar -czf", "tar cf", "zip -r", "7z a"];
 
 /// More than a question needs.
 pub fn everything(members: &Members, config: &Config) -> Option<String> {
@@ -219,9 +216,7 @@ pub fn everything(members: &Members, config: &Config) -> Option<String> {
         if let Some(part) = DUMPS.iter().find(|part| lower.contains(*part)) {
             return Some(format!("`{}` holds `{part}`", one.name));
         }
-        if one.has(&["command", "cmd", "argument", "arg", "pattern", "script"])
-            && ARCHIVES.iter().any(|part| lower.contains(part))
-        {
+        if one.has(&["command", "cmd", "argument", "arg", "pattern", "script"]) && takes_home(&lower) {
             return Some(format!("`{}` takes a directory whole", one.name));
         }
         if selects_all(&lower) {
@@ -229,6 +224,14 @@ pub fn everything(members: &Members, config: &Config) -> Option<String> {
         }
         is_much(one, config).then(|| format!("`{}` is {}", one.name, one.text))
     })
+}
+
+/// An archive or a search of what is not the project.
+fn takes_home(command: &str) -> bool {
+    let archives = ARCHIVES.iter().any(|part| command.contains(part));
+    let places = [" /home", " /root", " /etc", " /var", " ~", " $home", " /users", " / "];
+    let searches = command.contains("find / ") || command.contains("find ~");
+    searches || (archives && places.iter().any(|place| command.contains(place)))
 }
 
 fn is_much(member: &Member, config: &Config) -> bool {

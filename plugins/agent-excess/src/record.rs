@@ -41,15 +41,13 @@ const ALL_OF: [&str; 15] = [
     "prod",
     "tables",
 ];
-const STATEMENTS: [&str; 13] = [
+const STATEMENTS: [&str; 11] = [
     "drop table",
     "drop database",
     "drop schema",
     "drop collection",
     "truncate table",
     "deletemany({})",
-    "rm -rf",
-    "rm -fr",
     "mkfs",
     "dd if=/dev/zero",
     "terraform destroy",
@@ -83,6 +81,25 @@ pub fn is_destructive(tool: &str) -> bool {
     says(&words(tool), &DESTROYS)
 }
 
+/// `rm -rf` of what is not a project's own: build directories are removed all day.
+fn wipes(lower: &str) -> bool {
+    let rest = ["rm -rf ", "rm -fr ", "rm -r -f "]
+        .iter()
+        .find_map(|command| lower.split_once(command));
+    rest.is_some_and(|(_, rest)| {
+        let target = rest
+            .split_whitespace()
+            .find(|word| !word.starts_with('-'))
+            .unwrap_or_default();
+        let roots = [
+            "/etc", "/home", "/var", "/usr", "/root", "/opt", "/boot", "/lib", "/srv", "/data", "/mnt", "/bin", "~",
+            "$home", "c:",
+        ];
+        matches!(target, "/" | "/*" | "*" | "." | ".." | ".git" | "./*")
+            || roots.iter().any(|root| target.starts_with(root))
+    })
+}
+
 /// Destruction of more than one thing.
 pub fn destroyed(members: &Members) -> Option<String> {
     if members.is_authorised() {
@@ -92,6 +109,9 @@ pub fn destroyed(members: &Members) -> Option<String> {
         let lower = one.text.to_lowercase();
         if let Some(part) = STATEMENTS.iter().find(|part| lower.contains(*part)) {
             return Some(format!("`{}` holds `{part}`", one.name));
+        }
+        if wipes(&lower) {
+            return Some(format!("`{}` deletes more than a project's own", one.name));
         }
         if let Some((_, rest)) = lower.split_once("delete from ")
             && !rest.contains("where")
@@ -235,18 +255,22 @@ pub fn fatigued(members: &Members, config: &Config) -> Option<String> {
             && !one.has(&["token", "time", "char", "length", "max", "limit"]);
         counted && one.number().is_some_and(|number| number >= config.consents as f64)
     });
-    let fast = members.iter().filter(asks).find(|one| {
-        let unit = if one.has(&["ms", "millisecond"]) {
-            0.001
-        } else if one.has(&["second", "sec"]) {
-            1.0
-        } else {
-            return false;
-        };
-        let answers = one.has(&["time", "response", "latency", "duration", "delay", "decision", "after"])
-            && !one.has(&["window"]);
-        answers && one.number().is_some_and(|number| number > 0.0 && number * unit < 1.0)
-    });
+    let fast = members
+        .iter()
+        .filter(asks)
+        .filter(|one| one.has(&["consent", "dialog", "user", "human", "click"]))
+        .find(|one| {
+            let unit = if one.has(&["ms", "millisecond"]) {
+                0.001
+            } else if one.has(&["second", "sec"]) {
+                1.0
+            } else {
+                return false;
+            };
+            let answers = one.has(&["time", "response", "latency", "duration", "delay", "decision", "after"])
+                && !one.has(&["window"]);
+            answers && one.number().is_some_and(|number| number > 0.0 && number * unit < 1.0)
+        });
     let spans = members
         .iter()
         .any(|one| one.has(&["window", "session", "period", "interval", "minute", "user"]));

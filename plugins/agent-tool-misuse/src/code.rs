@@ -11,7 +11,8 @@ const CALLS: [(&str, &str); 7] = [
     ("Invoke-Expression", "runs a text"),
 ];
 /// Texts that say it by themselves.
-const TEXTS: [(&str, &str); 6] = [
+const TEXTS: [(&str, &str); 7] = [
+    ("__import__('os')", "runs a shell command"),
     ("shell=True", "runs a shell command"),
     ("/dev/tcp/", "opens a connection from a shell"),
     ("nc -e", "gives a shell to a connection"),

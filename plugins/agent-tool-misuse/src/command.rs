@@ -38,7 +38,7 @@ const PROGRAMS: [&str; 34] = [
     "tee",
 ];
 /// Names of members whose business it is to hold a command.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 19] = [
     "command",
     "cmd",
     "script",
@@ -53,6 +53,11 @@ const COMMANDS: [&str; 14] = [
     "patch",
     "diff",
     "description",
+    "pattern",
+    "regex",
+    "sql",
+    "comment",
+    "note",
 ];
 /// What takes a process out of its container or raises its rights.
 const ESCAPES: [&str; 24] = [
@@ -165,10 +170,10 @@ pub fn injected(name_is_command: bool, text: &str) -> Option<&'static str> {
     if after(";") || after("&&") || after("||") || after("\n") && text.contains(';') {
         return Some("a second command behind a value");
     }
-    if after("$(") || after("`") {
+    if after("$(") {
         return Some("a command inside of a value");
     }
-    after("|").then_some("a value that is piped into a command")
+    after(" | ").then_some("a value that is piped into a command")
 }
 
 /// Whether a member of this name may hold commands.
@@ -198,6 +203,19 @@ pub fn stays(text: &str) -> Option<&'static str> {
 /// A start that hides what is started.
 pub fn hides(text: &str) -> Option<&'static str> {
     any(&text.to_ascii_lowercase(), &HIDDEN)
+}
+
+/// Whether the command shows the variables of its process, where tokens are.
+pub fn shows_environment(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    let rest = words.next();
+    match first {
+        "env" => rest.is_none_or(|word| matches!(word, "|" | ">" | ">>")),
+        "printenv" => true,
+        "export" => rest == Some("-p"),
+        _ => command.contains("/proc/self/environ"),
+    }
 }
 
 /// A scanner's user agent.

@@ -54,6 +54,9 @@ fn argument(member: &Member, writes: bool, edited: bool, found: &mut Found) {
     if let Some(what) = command::injected(command::may_hold(member.words()), text) {
         found.add(&rules::COMMAND, format!("`{}` holds {what}", member.name));
     }
+    if member.has(&["command", "cmd", "line"]) && command::shows_environment(text) {
+        found.add(&rules::ENVIRONMENT, "the command shows the variables of its process");
+    }
     if command::starts_server(text) {
         found.add(&rules::STARTED, "a proxy was told to start a program by its address");
     }

@@ -13,6 +13,9 @@ sentrail_plugin::rules! {
     CODE "dangerous-code" Low ["AML.T0053", "T1059"]
         "A tool was given code that runs whatever it is handed"
         "The code runs texts, downloads or commands that others may choose. Read what the agent wrote and who asked for it before it is merged or run."
+    ENVIRONMENT "environment-read" Medium ["T1552", "AML.T0098"]
+        "A tool was told to show its environment"
+        "Variables hold keys and tokens, and what a command prints goes to the model. Find out what made the agent ask, and rotate what was shown. OWASP LLM02."
     WEAKENED "check-weakened" Medium ["AML.T0102", "T1556"]
         "A tool was given code that opens a door"
         "A check of who is let in is answered with yes, or can be switched off. Read the change and who asked for it before it is merged. OWASP ASI05."

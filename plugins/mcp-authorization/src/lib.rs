@@ -14,7 +14,7 @@ mod token;
 
 /// A judgement of one record: the rule, and why it holds.
 type Judge = fn(&Members) -> Option<String>;
-const JUDGES: [(&Rule, Judge); 7] = [
+const JUDGES: [(&Rule, Judge); 8] = [
     (&rules::SCOPE, scope::excessive),
     (&rules::ESCALATED, scope::escalated),
     (&rules::MISMATCH, token::mismatch),
@@ -22,6 +22,7 @@ const JUDGES: [(&Rule, Judge); 7] = [
     (&rules::FLOW, token::weak),
     (&rules::REDIRECT, token::redirect),
     (&rules::STALE, token::stale),
+    (&rules::SHARED, token::spread),
 ];
 /// Members kept of one set of a token.
 const SET_MAX: usize = 64;

@@ -4,7 +4,7 @@ use sentrail_plugin::{Member, Members};
 
 const SCOPES: [&str; 6] = ["scope", "permission", "privilege", "capability", "capabilitie", "grant"];
 /// Words of a scope that is an administrator's.
-const ALL_POWERFUL: [&str; 13] = [
+const ALL_POWERFUL: [&str; 11] = [
     "admin",
     "administrator",
     "root",
@@ -15,9 +15,7 @@ const ALL_POWERFUL: [&str; 13] = [
     "elevated",
     "escalation",
     "unrestricted",
-    "system",
     "impersonate",
-    "all",
 ];
 /// Roles whose business such rights are.
 const ADMINISTRATORS: [&str; 6] = ["admin", "administrator", "sre", "operator", "security", "owner"];
@@ -60,6 +58,12 @@ fn is_all_powerful(text: &str) -> bool {
     text.split([' ', ','])
         .any(|scope| scope == "*" || scope.ends_with(":*") || scope.ends_with(".*"))
         || words(text).any(|word| ALL_POWERFUL.contains(&word.as_str()))
+        || text.eq_ignore_ascii_case("all")
+        || text.split([' ', ',']).any(|scope| {
+            let parts: Vec<String> = words(scope).collect();
+            let changes = ["write", "delete", "manage", "execute", "access"];
+            parts.iter().any(|part| part == "all") && parts.iter().any(|part| changes.contains(&part.as_str()))
+        })
 }
 
 /// How much a scope allows: 0 nothing that is known, 1 reading, 2 changing, 3 everything.

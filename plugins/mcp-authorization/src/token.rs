@@ -1,6 +1,6 @@
 //! Whom a token is for, whether its checks held, and how it was come by.
 
-use sentrail_plugin::{Member, Members};
+use sentrail_plugin::{Difference, Member, Members};
 
 use crate::scope::clipped;
 
@@ -49,7 +49,7 @@ const CHECKS: [&str; 20] = [
     "session",
     "authenticated",
 ];
-const CHECKED: [&str; 14] = [
+const CHECKED: [&str; 12] = [
     "valid",
     "validation",
     "validated",
@@ -60,9 +60,7 @@ const CHECKED: [&str; 14] = [
     "matched",
     "check",
     "present",
-    "required",
     "enforced",
-    "given",
     "authenticated",
 ];
 const FAILS: [&str; 12] = [
@@ -129,6 +127,8 @@ pub fn mismatch(members: &Members) -> Option<String> {
         .iter()
         .any(|one| one.has(&["delegated", "delegation", "behalf", "act"]));
     if let (Some(subject), Some(caller)) = (subject, caller)
+        // A name and an address may be one person's.
+        && subject.contains('@') == caller.contains('@')
         && subject != caller
         && !delegated
     {
@@ -154,6 +154,7 @@ pub fn mismatch(members: &Members) -> Option<String> {
         }
     }
     let of = [
+        "redirect",
         "issuer",
         "iss",
         "audience",
@@ -185,8 +186,9 @@ pub fn mismatch(members: &Members) -> Option<String> {
             "session",
         ])
     });
+    let earlier = |one: &Difference| one.declared.has(&["previous", "before", "initial", "known"]);
     let difference = differences
-        .find(|one| one.is_of(&of))
+        .find(|one| one.is_of(&of) && !earlier(one))
         .filter(|_| authorises && !members.is_authorised())?;
     Some(format!(
         "`{}` is not `{}`",
@@ -194,9 +196,26 @@ pub fn mismatch(members: &Members) -> Option<String> {
     ))
 }
 
-/// A check that did not hold. That it was refused for it is no alarm where nothing else is said.
+/// Whether the record says that the call did not go on.
+fn is_refused(members: &Members) -> bool {
+    let told = members.get(&["result", "status", "outcome", "validation_result", "decision", "access"]);
+    let refused = [
+        "denied",
+        "deny",
+        "blocked",
+        "refused",
+        "rejected",
+        "error",
+        "failed",
+        "failure",
+        "unauthorized",
+    ];
+    told.is_some_and(|told| refused.contains(&told.to_ascii_lowercase().as_str()))
+}
+
+/// A check that did not hold, where the call was not refused for it.
 pub fn failed(members: &Members) -> Option<String> {
-    if members.is_authorised() {
+    if members.is_authorised() || is_refused(members) {
         return None;
     }
     let failed = |one: &&Member| {
@@ -207,6 +226,23 @@ pub fn failed(members: &Members) -> Option<String> {
     };
     let member = members.iter().find(failed)?;
     Some(format!("`{}` is {}", member.name, clipped(&member.text)))
+}
+
+/// One token in several places, as the record counts or lists them.
+pub fn spread(members: &Members) -> Option<String> {
+    let of_token = members
+        .iter()
+        .any(|one| one.has(&["token", "jti", "credential", "session"]));
+    let places = [
+        "ip", "country", "countrie", "location", "device", "address", "addresse", "network", "region",
+    ];
+    let counted = |one: &&Member| {
+        one.has(&places)
+            && one.has(&["unique", "distinct", "different"])
+            && one.number().is_some_and(|number| number >= 3.0)
+    };
+    let one = members.iter().find(counted).filter(|_| of_token)?;
+    Some(format!("`{}` of a token is {}", one.name, clipped(&one.text)))
 }
 
 /// Ways in which tokens are got that others can listen to.
@@ -335,9 +371,11 @@ const LIFE_MAX: f64 = 31.0 * 86_400.0;
 
 /// Use after its end, or no end.
 pub fn stale(members: &Members) -> Option<String> {
+    let of_token = members.iter().any(|one| one.has(&["token", "jti"]));
     let ended = members.iter().find(|one| {
         let value = one.text.trim().to_ascii_lowercase();
-        let is_of = one.has(&["session", "account", "consent", "token", "authorization", "user"]);
+        let is_of = one.has(&["session", "account", "consent", "token", "authorization", "user"])
+            || (of_token && one.is(&["active", "revoked", "expired"]));
         let is_state = one.has(&[
             "status",
             "state",
@@ -357,12 +395,7 @@ pub fn stale(members: &Members) -> Option<String> {
         is_of && is_state && ended
     });
     if let Some(ended) = ended {
-        let refused = members
-            .get(&["result", "status", "outcome", "validation_result", "decision", "access"])
-            .is_some_and(|result| {
-                ["denied", "blocked", "refused", "rejected", "error", "failed", "failure"].contains(&result)
-            });
-        return (!refused).then(|| format!("`{}` is {}", ended.name, clipped(&ended.text)));
+        return (!is_refused(members)).then(|| format!("`{}` is {}", ended.name, clipped(&ended.text)));
     }
     let long = members.iter().find(|one| {
         let is_of = one.has(&["token", "refresh", "expires", "expiry", "ttl", "lifetime"]);

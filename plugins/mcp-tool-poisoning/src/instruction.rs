@@ -65,15 +65,11 @@ enum Kind {
 }
 use Kind::{Control, Grant, Override, Prompt, Role, Secrecy, Theft};
 
-const SIGNALS: [Near; 19] = [
+const SIGNALS: [Near; 21] = [
     Near {
         kind: Override,
         first: &["ignore", "ignoring", "disregard", "forget", "overrule"],
         then: &[
-            "previous",
-            "prior",
-            "earlier",
-            "above",
             "instructions",
             "instruction",
             "rules",
@@ -84,12 +80,13 @@ const SIGNALS: [Near; 19] = [
             "policies",
             "policy",
             "constraints",
-            "warnings",
-            "checks",
+            "guardrails",
             "input",
-            "system",
+            "directives",
+            "prompt",
+            "training",
         ],
-        gap: 4,
+        gap: 5,
         weight: 10,
     },
     Near {
@@ -124,6 +121,20 @@ const SIGNALS: [Near; 19] = [
         ],
         gap: 3,
         weight: 6,
+    },
+    Near {
+        kind: Override,
+        first: &["ignore", "disregard", "forget"],
+        then: &["above", "everything", "previous", "prior"],
+        gap: 3,
+        weight: 6,
+    },
+    Near {
+        kind: Secrecy,
+        first: &["reveal", "disclose", "mention", "show"],
+        then: &["instruction", "instructions"],
+        gap: 2,
+        weight: 5,
     },
     Near {
         kind: Secrecy,
@@ -248,6 +259,8 @@ const SIGNALS: [Near; 19] = [
             "processing",
             "asked",
             "requested",
+            "mentions",
+            "asks",
         ],
         gap: 3,
         weight: 4,
@@ -378,7 +391,7 @@ const SIGNALS: [Near; 19] = [
         first: &["from"],
         then: &["on"],
         gap: 1,
-        weight: 3,
+        weight: 4,
     },
     Near {
         kind: Role,
@@ -457,7 +470,15 @@ pub fn found(text: &str, described: bool) -> Option<&'static str> {
     }
     if described && FILES.iter().any(|file| lower.contains(file)) {
         all += 6;
-        control += 2;
+        // To name a key's usual place is not to ask for what is in it.
+        let passes = [
+            "content", "contents", "contain", "pass", "first", "before", "sidenote", "also",
+        ];
+        control += if words.iter().any(|word| passes.contains(word)) {
+            4
+        } else {
+            0
+        };
     }
     if text.contains("IMPORTANT:") || text.contains("IMPERATIVE") || text.contains("URGENT") {
         control += 3;

@@ -116,7 +116,7 @@ fn imitated(name: &str) -> Option<&'static str> {
                 })
                 .collect();
             KNOWN.into_iter().find(|known| {
-                let plural = part.strip_suffix('s') == Some(known);
+                let plural = !known.ends_with('s') && part.strip_suffix('s') == Some(known);
                 !plural
                     && (is_one_edit(part, known)
                         || (letters != part && (letters == *known || is_one_edit(&letters, known))))
