@@ -402,7 +402,7 @@ pub fn abused(members: &Members) -> Option<String> {
         )
     });
     let level = |names: &[&str]| {
-        members.get(names).map(|text| words(text)).map(|words| {
+        members.get(names).map(words).map(|words| {
             if says(&words, &["admin", "root", "system", "privileged", "high", "full"]) {
                 2
             } else {
