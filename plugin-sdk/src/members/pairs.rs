@@ -25,7 +25,7 @@ const DECLARED: [&str; 19] = [
     "before",
 ];
 /// Words that say that a value is what is.
-const ACTUAL: [&str; 21] = [
+const ACTUAL: [&str; 25] = [
     "actual",
     "observed",
     "current",
@@ -47,6 +47,10 @@ const ACTUAL: [&str; 21] = [
     "exchange",
     "exchanged",
     "redeemed",
+    "delivered",
+    "shown",
+    "rendered",
+    "forwarded",
 ];
 /// What the two may be of. Of other things, such as a version or a time, a difference is ordinary.
 const SUBJECTS: [&str; 46] = [

@@ -79,6 +79,7 @@ impl Detector for AgentDataTheft {
                 (&rules::OUTWARD, outward::sent(&members)),
                 (&rules::CALLBACK, outward::callback(&members)),
                 (&rules::ENCODED, outward::encoded(&members)),
+                (&rules::CONTEXT, outward::context(&members)),
                 (&rules::PASSED, flow::passed(&members)),
                 (&rules::DUMP, sought::everything(&members, &self.config)),
                 (&rules::SOUGHT, sought::credentials(&members)),

@@ -1,5 +1,7 @@
 //! Where data goes and in what form.
 
+use std::net::Ipv4Addr;
+
 use sentrail_plugin::{Member, Members};
 
 /// Services where whoever sends need not say who receives.
@@ -118,13 +120,61 @@ pub fn sent(members: &Members) -> Option<String> {
             }
         }
     }
+    let posts = members.iter().any(|one| {
+        one.text.eq_ignore_ascii_case("post") || one.text.eq_ignore_ascii_case("put") || one.has(&["upload", "body"])
+    });
+    if let Some(number) = members
+        .iter()
+        .filter(|_| posts)
+        .find_map(|one| public_number(&one.text))
+    {
+        return Some(format!("data goes to {number}, which has no name"));
+    }
+    let domain = |address: &str| address.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase());
+    let copied = members.get(&["bcc"]).and_then(domain);
+    if let (Some(copied), Some(to)) = (copied, members.get(&["to", "recipient", "recipients"]).and_then(domain))
+        && copied != to
+    {
+        return Some(format!("a hidden copy goes to {}", clipped(&copied)));
+    }
     // Plain FTP out of a tool: nothing an agent has to do with.
     let ftp = members.iter().find(|one| one.text.trim_start().starts_with("ftp://"))?;
     Some(format!("`{}` sends over FTP", ftp.name))
 }
 
+/// The host of an address, where it is a number that anybody can reach.
+fn public_number(text: &str) -> Option<Ipv4Addr> {
+    let (_, rest) = text.split_once("://")?;
+    let host = rest.split(['/', ':', '?']).next()?;
+    let number: Ipv4Addr = host.parse().ok()?;
+    (!number.is_private() && !number.is_loopback() && !number.is_link_local()).then_some(number)
+}
+
+/// Parts of a conversation that a tool was given where it needs none.
+pub fn context(members: &Members) -> Option<String> {
+    let parts = [
+        "conversation_history",
+        "chat_history",
+        "system_prompt",
+        "chain_of_thought",
+        "environment_variables",
+        "previous_messages",
+        "tools_list",
+    ];
+    let given = |one: &&Member| one.has(&["parameter", "argument", "arg", "param"]) && one.is(&parts);
+    let one = members.iter().find(given).filter(|one| !one.text.trim().is_empty())?;
+    Some(format!("`{}` was given", one.name))
+}
+
 /// Encoded data where a value is short by nature.
 pub fn encoded(members: &Members) -> Option<String> {
+    let hidden = |one: &&Member| {
+        one.has(&["lsb", "stego", "steganography", "entropy"])
+            && (one.text == "true" || one.number().is_some_and(|bits| (7.5..=8.0).contains(&bits)))
+    };
+    if let Some(one) = members.iter().find(hidden) {
+        return Some(format!("`{}` is {}", one.name, one.text));
+    }
     members.iter().find_map(|one| {
         if is_opaque(one) {
             return None;

@@ -10,6 +10,9 @@ sentrail_plugin::rules! {
     ENCODED "data-in-parameter" Medium ["AML.T0086", "T1132.001", "T1048"]
         "A parameter, an address or a name of a host carries encoded data"
         "Where a word or a number is expected stands a long code: data leaves inside of calls that look ordinary. Decode it, and block the receiver. OWASP ASI02."
+    CONTEXT "context-in-parameter" Medium ["AML.T0086", "AML.T0057"]
+        "A tool was given parts of the conversation as a parameter"
+        "Names such as `conversation_history` make a model fill in what it holds, whatever the tool is for. Look at the tool's schema, and block its server. OWASP LLM02; ASI02."
     PASSED "data-passed-to-sender" High ["AML.T0086", "AML.T0085.001"]
         "What one tool read of sensitive data went to another that sends"
         "A chain of tools takes data across a border that each tool alone keeps. Find out what passed and who asked for it. OWASP ASI02, ASI08."

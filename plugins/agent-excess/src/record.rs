@@ -357,6 +357,9 @@ pub fn paid(members: &Members, config: &Config) -> Option<String> {
 pub fn abused(members: &Members) -> Option<String> {
     let source = members.get(&[
         "source_agent",
+        "delegator",
+        "caller_agent",
+        "initiator_agent",
         "source_agent_id",
         "sender_agent",
         "from_agent",
@@ -367,6 +370,10 @@ pub fn abused(members: &Members) -> Option<String> {
     ])?;
     members.get(&[
         "target_agent",
+        "delegate",
+        "delegatee",
+        "callee_agent",
+        "executor_agent",
         "target_agent_id",
         "receiver_agent",
         "to_agent",
@@ -412,6 +419,10 @@ pub fn abused(members: &Members) -> Option<String> {
     };
     let raised = level(&[
         "source_privilege",
+        "delegator_permissions",
+        "delegator_role",
+        "caller_permissions",
+        "sender_permissions",
         "source_agent_privilege",
         "source_role",
         "source_permission",
@@ -421,6 +432,11 @@ pub fn abused(members: &Members) -> Option<String> {
     ])
     .zip(level(&[
         "target_privilege",
+        "action_permission_required",
+        "required_permission",
+        "required_permissions",
+        "delegate_permissions",
+        "delegate_role",
         "target_agent_privilege",
         "target_role",
         "target_permission",

@@ -190,6 +190,15 @@ pub fn escapes(text: &str) -> Option<&'static str> {
     any(&text.to_ascii_lowercase(), &ESCAPES)
 }
 
+/// A statement that makes somebody an administrator.
+pub fn grants(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let role = (lower.starts_with("update ") || lower.starts_with("insert into "))
+        && lower.contains("role")
+        && lower.contains("'admin'");
+    role || lower.starts_with("grant all") || (lower.starts_with("alter ") && lower.contains(" superuser"))
+}
+
 /// An agent started so that it asks nobody.
 pub fn unasked(text: &str) -> Option<&'static str> {
     any(text, &UNASKED)

@@ -1,7 +1,8 @@
 //! Credentials in a text: in the form of their issuer, in an address, or behind a name that says so.
 
 /// Beginnings of tokens, and how many letters and digits follow at least.
-const TOKENS: [(&str, usize); 18] = [
+const TOKENS: [(&str, usize); 19] = [
+    ("sk-", 32),
     ("npm_", 30),
     ("hf_", 30),
     ("ya29.", 30),

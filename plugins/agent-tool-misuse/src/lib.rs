@@ -31,22 +31,24 @@ impl Found {
 const WRITES: [&str; 11] = [
     "write", "writer", "create", "append", "edit", "save", "modify", "update", "patch", "put", "install",
 ];
+/// Words of tools and operations that list directories.
+const LISTS: [&str; 6] = ["list", "ls", "dir", "browse", "browser", "tree"];
 /// Programs in which a person edits.
 const EDITORS: [&str; 6] = ["vim", "vi", "nano", "emacs", "code", "nvim"];
 
-/// Whether the record is of something written.
-fn is_write(members: &Members) -> bool {
+/// Whether the record is of a tool or an operation whose name says one of these.
+fn says(members: &Members, words: &[&str]) -> bool {
     let named = members
         .iter()
         .filter(|one| one.is(&["tool_name", "name", "event_type", "operation", "action", "method"]));
     let writes = |text: &str| {
         text.split(|c: char| !c.is_ascii_alphabetic())
-            .any(|word| WRITES.contains(&word.to_ascii_lowercase().as_str()))
+            .any(|word| words.contains(&word.to_ascii_lowercase().as_str()))
     };
     named.into_iter().any(|one| one.text.len() <= 128 && writes(&one.text))
 }
 
-fn argument(member: &Member, writes: bool, edited: bool, found: &mut Found) {
+fn argument(member: &Member, lists: bool, writes: bool, edited: bool, found: &mut Found) {
     let text = member.text.as_str();
     if let Some(what) = address::inward(text) {
         found.add(&rules::INWARD, format!("the call names {what}"));
@@ -65,6 +67,15 @@ fn argument(member: &Member, writes: bool, edited: bool, found: &mut Found) {
     {
         found.add(&rules::SCAN, format!("the client is {scanner}"));
     }
+    if let Some(part) = command::escapes(text) {
+        found.add(&rules::ESCAPE, format!("the call carries `{part}`"));
+    }
+    if member.is(&["privileged", "host_network", "host_pid", "allow_privilege_escalation"]) && text == "true" {
+        found.add(&rules::ESCAPE, format!("`{}` is true", member.name));
+    }
+    if command::grants(text) {
+        found.add(&rules::ESCAPE, "a statement gives somebody an administrator's rights");
+    }
     if path::may_be(text) {
         let path = path::Path::of(text);
         if let Some(why) = path.leaves() {
@@ -72,6 +83,12 @@ fn argument(member: &Member, writes: bool, edited: bool, found: &mut Found) {
         }
         if let Some(what) = path.secret().filter(|_| !(edited && path.is_start_up())) {
             found.add(&rules::SECRET_FILE, format!("the call names {what}"));
+        }
+        if lists && path.is_of_system() {
+            found.add(
+                &rules::LISTED,
+                format!("`{}` is a directory of the system", member.name),
+            );
         }
         if writes && path.is_run_later() {
             found.add(
@@ -103,9 +120,6 @@ fn argument(member: &Member, writes: bool, edited: bool, found: &mut Found) {
     }
     if let Some(part) = command::hides(text) {
         found.add(&rules::HIDDEN, format!("the call carries `{part}`"));
-    }
-    if let Some(part) = command::escapes(text) {
-        found.add(&rules::ESCAPE, format!("the call carries `{part}`"));
     }
     if let Some(part) = command::stays(text) {
         found.add(&rules::STAYS, format!("the call carries `{part}`"));
@@ -152,9 +166,16 @@ impl Detector for AgentToolMisuse {
             let edited = members
                 .get(&["process_name"])
                 .is_some_and(|program| EDITORS.contains(&program));
-            let writes = is_write(&members) && !edited;
+            let writes = says(&members, &WRITES) && !edited;
+            let lists = says(&members, &LISTS);
+            let user = |names: &[&str]| members.get(names).and_then(|uid| uid.parse::<u32>().ok());
+            if user(&["effective_uid", "euid"]) == Some(0)
+                && user(&["uid", "real_uid", "ruid"]).is_some_and(|uid| uid > 0)
+            {
+                found.add(&rules::ESCAPE, "a process of a user took the rights of root");
+            }
             for member in members.iter() {
-                argument(member, writes, edited, &mut found);
+                argument(member, lists, writes, edited, &mut found);
             }
             // What a server says of its tools holds names of credentials, not credentials.
             let answer = responses.get(row).filter(|_| operations.get(row) != Some("tools/list"));

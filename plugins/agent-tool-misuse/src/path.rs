@@ -91,6 +91,17 @@ impl Path {
             || (matches!(parent, ".claude" | ".cursor" | ".codex" | ".gemini") && file.starts_with("settings"))
     }
 
+    /// A directory of the system itself, in which no project is.
+    pub fn is_of_system(&self) -> bool {
+        let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
+        (self.absolute
+            && matches!(
+                parts[..],
+                [] | ["etc" | "root" | "proc" | "sys" | "boot"] | ["var", "log"] | ["etc", _]
+            ))
+            || matches!(parts[..], ["c:", "windows", ..] | ["c:"])
+    }
+
     /// A shell's start-up file: secret for what it exports, and harmless to be written by its owner.
     pub fn is_start_up(&self) -> bool {
         self.parts.last().is_some_and(|file| {

@@ -16,6 +16,9 @@ sentrail_plugin::rules! {
     ENVIRONMENT "environment-read" Medium ["T1552", "AML.T0098"]
         "A tool was told to show its environment"
         "Variables hold keys and tokens, and what a command prints goes to the model. Find out what made the agent ask, and rotate what was shown. OWASP LLM02."
+    LISTED "system-directory-listed" Low ["T1083", "AML.T0053"]
+        "A tool listed a directory of the system"
+        "No project lies there: somebody looks around on the server's machine. Look at what was read next, and bind the tool to its directory. OWASP ASI02."
     WEAKENED "check-weakened" Medium ["AML.T0102", "T1556"]
         "A tool was given code that opens a door"
         "A check of who is let in is answered with yes, or can be switched off. Read the change and who asked for it before it is merged. OWASP ASI05."

@@ -14,7 +14,7 @@ mod token;
 
 /// A judgement of one record: the rule, and why it holds.
 type Judge = fn(&Members) -> Option<String>;
-const JUDGES: [(&Rule, Judge); 8] = [
+const JUDGES: [(&Rule, Judge); 9] = [
     (&rules::SCOPE, scope::excessive),
     (&rules::ESCALATED, scope::escalated),
     (&rules::MISMATCH, token::mismatch),
@@ -23,6 +23,7 @@ const JUDGES: [(&Rule, Judge); 8] = [
     (&rules::REDIRECT, token::redirect),
     (&rules::STALE, token::stale),
     (&rules::SHARED, token::spread),
+    (&rules::OPEN, token::open),
 ];
 /// Members kept of one set of a token.
 const SET_MAX: usize = 64;

@@ -19,6 +19,9 @@ sentrail_plugin::rules! {
     REDIRECT "foreign-redirect" High ["T1528", "AML.T0052"]
         "An authorization leads to an address that is not the client's or the issuer's"
         "Codes and tokens that are sent there are somebody else's. Refuse the client, and revoke what was granted to it. OWASP ASI03."
+    OPEN "server-without-authentication" Medium ["T1190", "T1133"]
+        "A server that asks for no token was reached from elsewhere"
+        "Whoever finds it can call its tools. Bind it to the machine, or put it behind a gateway that asks. OWASP ASI03."
     STALE "stale-token" Medium ["T1550.001", "T1098"]
         "A token outlives what it was issued for"
         "It was used after its session, consent or account ended, or was issued for far longer than a task takes. Revoke it and shorten its life. OWASP ASI03."

@@ -113,6 +113,7 @@ pub fn escalated(members: &Members) -> Option<String> {
     }
     grown(members)
         .or_else(|| chained(members))
+        .or_else(|| handed(members))
         .or_else(|| beyond_role(members))
 }
 
@@ -173,6 +174,27 @@ fn chained(members: &Members) -> Option<String> {
     let source = reach_of(&["source", "caller", "origin", "requesting"])?;
     let target = reach_of(&["target", "callee", "destination", "required"])?;
     (target > source && target > 1).then(|| "what one tool was allowed to read, another changes".to_owned())
+}
+
+/// The same by the tools' names: what reads or fetches hands on to what runs, deletes or administers.
+fn handed(members: &Members) -> Option<String> {
+    let of = |names: &[&str]| members.get(names).map(|tool| words(tool).collect::<Vec<String>>());
+    let source = of(&["source_tool", "from_tool", "origin_tool"])?;
+    let target = of(&["target_tool", "to_tool", "destination_tool"])?;
+    let says = |tool: &[String], of: &[&str]| tool.iter().any(|word| of.contains(&word.as_str()));
+    let reads = says(
+        &source,
+        &[
+            "read", "fetch", "get", "search", "browse", "web", "list", "view", "email", "inbox",
+        ],
+    );
+    let mighty = says(
+        &target,
+        &[
+            "delete", "exec", "execute", "shell", "admin", "grant", "deploy", "sudo", "run", "terminal",
+        ],
+    );
+    (reads && mighty).then(|| "a tool that reads handed on to one that runs, deletes or administers".to_owned())
 }
 
 /// Somebody with a small role does what administrators do, and succeeds.

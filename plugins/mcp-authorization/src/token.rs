@@ -224,8 +224,47 @@ pub fn failed(members: &Members) -> Option<String> {
         let is_flag = one.has(&FLAGS) && matches!(value.as_str(), "true" | "yes" | "detected" | "success");
         is_check || is_flag
     };
-    let member = members.iter().find(failed)?;
+    let reused = |one: &&Member| {
+        let once = one.has(&["code", "nonce", "jti", "ticket"])
+            && one.has(&["use", "used", "redemption", "exchange", "redeemed"]);
+        once && one.number().is_some_and(|times| (2.0..1e6).contains(&times))
+    };
+    let member = members.iter().find(|one| failed(one) || reused(one))?;
     Some(format!("`{}` is {}", member.name, clipped(&member.text)))
+}
+
+/// A server that asks nobody who he is, and can be reached from elsewhere.
+pub fn open(members: &Members) -> Option<String> {
+    let no = |one: &&Member| {
+        matches!(
+            &*one.text.trim().to_ascii_lowercase(),
+            "false" | "none" | "disabled" | "no" | "off"
+        )
+    };
+    let asks = |one: &&Member| {
+        one.is(&[
+            "auth_required",
+            "authentication_required",
+            "requires_auth",
+            "auth_enabled",
+            "authentication",
+            "auth",
+            "authenticated",
+            "auth_method",
+        ])
+    };
+    let open = members.iter().filter(asks).find(no)?;
+    let reached = members.iter().any(|one| {
+        let text = one.text.trim();
+        let public = text
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|ip| !ip.is_private() && !ip.is_loopback() && !ip.is_link_local());
+        public
+            || (one.has(&["exposed", "public", "internet"]) && text == "true")
+            || text.contains("/debug")
+            || text.contains("/admin")
+    });
+    (reached && !is_refused(members)).then(|| format!("`{}` is {}", open.name, clipped(&open.text)))
 }
 
 /// One token in several places, as the record counts or lists them.

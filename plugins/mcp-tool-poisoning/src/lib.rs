@@ -88,6 +88,10 @@ fn describe(tool: &tool::Tool, found: &mut Found) {
         found.add(&rules::NAME, why);
     }
     for text in tool.texts() {
+        if tool::asks_for_context(text) {
+            let why = format!("`{name}` has a parameter for `{}`", look::clipped(text));
+            found.add(&rules::DESCRIPTION, why);
+        }
         if let Some(what) = look::hidden(text) {
             found.add(&rules::HIDDEN, format!("the description of `{name}` holds {what}"));
         }
@@ -116,6 +120,24 @@ fn read(members: &Members, found: &mut Found) {
             && let Some(why) = look::deceptive(&member.text)
         {
             found.add(&rules::NAME, why);
+        }
+        if member.has(&["command", "cmd", "line"])
+            && let Some(why) = look::deceptive_package(&member.text)
+        {
+            found.add(&rules::NAME, why);
+        }
+        let collides = member.is(&[
+            "duplicate_of",
+            "conflicts_with",
+            "collides_with",
+            "shadows",
+            "name_conflict",
+        ]) || member.has(&["collision", "shadowed", "shadowing"]);
+        if collides && !matches!(&*member.text.to_ascii_lowercase(), "" | "false" | "none" | "no" | "0") {
+            found.add(
+                &rules::NAME,
+                format!("`{}` is {}", member.name, look::clipped(&member.text)),
+            );
         }
         let described = member.has(&["description", "schema", "annotation", "metadata"]);
         if let Some(why) = instruction::found(&member.text, described) {

@@ -73,6 +73,9 @@ pub fn hidden(text: &str) -> Option<&'static str> {
 
 /// Why the name deceives.
 pub fn deceptive(name: &str) -> Option<String> {
+    if name != name.trim() && !name.trim().is_empty() {
+        return Some(format!("`{}` has a blank at its end", clipped(name)));
+    }
     let word = name.split(|c: char| !c.is_alphanumeric()).find(|word| {
         let latin = word.chars().any(|c| c.is_ascii_alphabetic());
         latin && word.chars().any(is_lookalike)
@@ -137,6 +140,23 @@ fn is_one_edit(a: &str, b: &str) -> bool {
         ([a1, a2, a @ ..], [b1, b2, b @ ..]) => a1 == b2 && a2 == b1 && a == b,
         _ => false,
     }
+}
+
+/// Why a package deceives that a command starts or installs.
+pub fn deceptive_package(command: &str) -> Option<String> {
+    let installs = [
+        "npx ",
+        "uvx ",
+        "pip install ",
+        "npm install ",
+        "npm i ",
+        "pnpm dlx ",
+        "docker run ",
+        "docker pull ",
+    ];
+    let (_, rest) = installs.iter().find_map(|start| command.split_once(start))?;
+    let mut words = rest.split_whitespace().filter(|word| !word.starts_with('-'));
+    words.find_map(deceptive)
 }
 
 /// As much of a name as a message takes.

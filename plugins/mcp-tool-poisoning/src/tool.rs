@@ -46,7 +46,7 @@ fn collect<'a>(value: &'a Value, listed: bool, tools: &mut Vec<Tool<'a>>) {
                     .is_some_and(|member| listed || holds_description(member)),
                 name => members.contains_key(name),
             };
-            if let Some(name) = name.filter(|_| DESCRIBING.iter().any(|member| describes(&member))) {
+            if let Some(name) = name.filter(|_| DESCRIBING.iter().any(describes)) {
                 return tools.push(Tool { name, object: value });
             }
             for (name, member) in members {
@@ -79,6 +79,23 @@ impl Tool<'_> {
             .collect();
         hash(&parts.join("\n"))
     }
+}
+
+/// Whether a parameter of this name is filled with what the model holds, and not with what the tool needs.
+pub fn asks_for_context(name: &str) -> bool {
+    let names = [
+        "conversation_history",
+        "chat_history",
+        "system_prompt",
+        "chain_of_thought",
+        "environment_variables",
+        "tools_list",
+        "previous_messages",
+        "content_from_reading",
+    ];
+    names
+        .iter()
+        .any(|part| name.len() <= 64 && name.to_ascii_lowercase().contains(part))
 }
 
 /// Names of parameters are read by the model as well.

@@ -27,7 +27,7 @@ const OF: [&str; 7] = [
     "official",
     "allowlisted",
 ];
-const SUBJECTS: [&str; 9] = [
+const SUBJECTS: [&str; 13] = [
     "server",
     "tool",
     "package",
@@ -37,6 +37,10 @@ const SUBJECTS: [&str; 9] = [
     "artifact",
     "registry",
     "source",
+    "dataset",
+    "training",
+    "model",
+    "plugin",
 ];
 /// Values that say that nothing does.
 const LACKS: [&str; 19] = [
@@ -83,7 +87,8 @@ const DEFINITIONS: [&str; 15] = [
 pub fn lacks(members: &Members) -> Option<String> {
     let about = members.iter().any(|one| one.has(&SUBJECTS));
     let lacks = |one: &&Member| {
-        let told = one.has(&ASSURANCE) || (one.has(&OF) && one.has(&SUBJECTS));
+        let alone = one.is(&["verified", "approved", "registered"]) && one.words().count() <= 2;
+        let told = one.has(&ASSURANCE) || (one.has(&OF) && one.has(&SUBJECTS)) || alone;
         told && LACKS.contains(&one.text.trim().to_ascii_lowercase().as_str())
     };
     let member = members
