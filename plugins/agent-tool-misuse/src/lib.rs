@@ -168,10 +168,12 @@ impl Detector for AgentToolMisuse {
                 .is_some_and(|program| EDITORS.contains(&program));
             let writes = says(&members, &WRITES) && !edited;
             let lists = says(&members, &LISTS);
-            let user = |names: &[&str]| members.get(names).and_then(|uid| uid.parse::<u32>().ok());
-            if user(&["effective_uid", "euid"]) == Some(0)
-                && user(&["uid", "real_uid", "ruid"]).is_some_and(|uid| uid > 0)
-            {
+            let uid = |effective: bool| {
+                let of =
+                    |one: &&Member| one.is(&["uid", "euid", "ruid"]) && one.has(&["effective", "euid"]) == effective;
+                members.iter().find(of).and_then(|one| one.text.parse::<u32>().ok())
+            };
+            if uid(true) == Some(0) && uid(false).is_some_and(|uid| uid > 0) {
                 found.add(&rules::ESCAPE, "a process of a user took the rights of root");
             }
             for member in members.iter() {
