@@ -9,7 +9,9 @@ mod pairs;
 pub use pairs::Difference;
 
 /// Members that are looked at of one text; what comes after is passed over.
-const MEMBERS_MAX: usize = 2_048;
+const MEMBERS_MAX: usize = 512;
+/// Bytes that are kept of a value.
+const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Names that a member's name is made of: its own and those of what it stands in.
 const NAMES_MAX: usize = 3;
 /// How deep JSON within strings is read.
@@ -104,7 +106,8 @@ impl Members {
         }
     }
 
-    fn push(&mut self, names: &[String], text: String) {
+    fn push(&mut self, names: &[String], mut text: String) {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         let from = names.len().saturating_sub(NAMES_MAX);
         self.0.push(Member {
             name: names[from..].join("_"),

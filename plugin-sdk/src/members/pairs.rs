@@ -102,6 +102,9 @@ const SUBJECTS: [&str; 46] = [
     "ip",
 ];
 
+/// Members of each side that are compared.
+const PAIRED_MAX: usize = 64;
+
 /// A thing of which a record says two values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference<'a> {
@@ -120,19 +123,32 @@ impl Members {
     /// Things that are said to be other than they should: `expected_hash` and `hash`, `original_scopes` and `granted_scopes`. Of
     /// repeated members all values are compared; an actual value that is among the declared ones is no difference.
     pub fn differences(&self) -> impl Iterator<Item = Difference<'_>> {
-        let declared = self.iter().filter(|one| one.has(&DECLARED) && one.has(&SUBJECTS));
-        declared.filter_map(|declared| {
+        let is_declared = |one: &&Member| one.has(&DECLARED);
+        let of_interest = self.iter().filter(|one| one.has(&SUBJECTS));
+        let (declared, others): (Vec<&Member>, Vec<&Member>) = of_interest.partition(is_declared);
+        let others: Vec<(Vec<&str>, &Member)> = others
+            .into_iter()
+            .take(PAIRED_MAX)
+            .map(|one| (stem(one), one))
+            .collect();
+        let declared = declared
+            .into_iter()
+            .filter(|one| !one.text.trim().is_empty())
+            .take(PAIRED_MAX);
+        let all: Vec<&Member> = declared.collect();
+        let mut differences = Vec::new();
+        for declared in &all {
             let stem = stem(declared);
-            let actual = |one: &&Member| !one.has(&DECLARED) && self::stem(one) == stem;
-            let differs = |one: &&Member| {
+            let differs = |(_, one): &&(Vec<&str>, &Member)| {
                 let text = one.text.trim();
-                let same = |other: &Member| other.name == declared.name && other.text.trim().eq_ignore_ascii_case(text);
-                !text.is_empty() && !self.iter().any(same)
+                let same =
+                    |other: &&Member| other.name == declared.name && other.text.trim().eq_ignore_ascii_case(text);
+                !text.is_empty() && !all.iter().any(|other| same(other))
             };
-            let is_empty = declared.text.trim().is_empty();
-            let actual = self.iter().filter(actual).find(differs).filter(|_| !is_empty)?;
-            Some(Difference { declared, actual })
-        })
+            let actual = others.iter().filter(|(other, _)| *other == stem).find(differs);
+            differences.extend(actual.map(|(_, actual)| Difference { declared, actual }));
+        }
+        differences.into_iter()
     }
 }
 

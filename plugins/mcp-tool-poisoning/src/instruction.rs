@@ -1,6 +1,9 @@
 //! Instructions to a model where data is expected. Words of some classes near one another are signals; signals of several kinds add up,
 //! so that a document that says what must be done, or a tool that says when to call it, is none.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// Bytes of a text that are read.
 const BYTES_MAX: usize = 32_768;
 /// What makes a text an instruction.
@@ -450,8 +453,9 @@ pub fn found(text: &str, described: bool) -> Option<&'static str> {
         .collect();
     let (mut control, mut all) = (0, 0);
     let mut kinds = Vec::new();
-    for signal in &SIGNALS {
-        if !is_near(&words, signal) {
+    let near = near(&words);
+    for (number, signal) in SIGNALS.iter().enumerate() {
+        if near & (1 << number) == 0 {
             continue;
         }
         match signal.kind {
@@ -496,15 +500,40 @@ pub fn found(text: &str, described: bool) -> Option<&'static str> {
     })
 }
 
-fn is_near(words: &[&str], signal: &Near) -> bool {
-    words.iter().enumerate().any(|(at, word)| {
-        signal.first.contains(word)
-            && words
-                .iter()
-                .skip(at + 1)
-                .take(signal.gap + 1)
-                .any(|next| signal.then.contains(next))
-    })
+/// Of each word: the signals that it begins and those that it completes, a bit each.
+static WORDS: LazyLock<HashMap<&str, (u32, u32)>> = LazyLock::new(|| {
+    let mut words: HashMap<&str, (u32, u32)> = HashMap::new();
+    for (number, signal) in SIGNALS.iter().enumerate() {
+        for word in signal.first {
+            words.entry(word).or_default().0 |= 1 << number;
+        }
+        for word in signal.then {
+            words.entry(word).or_default().1 |= 1 << number;
+        }
+    }
+    words
+});
+
+/// The signals of the text, a bit each, in one pass: a text may be long, and many come at once.
+fn near(words: &[&str]) -> u32 {
+    let mut begun = [None; SIGNALS.len()];
+    let mut near = 0;
+    for (at, word) in words.iter().enumerate() {
+        let Some((begins, completes)) = WORDS.get(word) else {
+            continue;
+        };
+        for (number, signal) in SIGNALS.iter().enumerate() {
+            let bit = 1 << number;
+            let begun = &mut begun[number];
+            if completes & bit != 0 && begun.is_some_and(|first: usize| at - first <= signal.gap + 1) {
+                near |= bit;
+            }
+            if begins & bit != 0 {
+                *begun = Some(at);
+            }
+        }
+    }
+    near
 }
 
 fn head(text: &str) -> &str {
