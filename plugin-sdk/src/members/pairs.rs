@@ -143,7 +143,7 @@ impl Members {
                 let text = one.text.trim();
                 let same =
                     |other: &&Member| other.name == declared.name && other.text.trim().eq_ignore_ascii_case(text);
-                !text.is_empty() && !all.iter().any(|other| same(other))
+                !text.is_empty() && !all.iter().any(same)
             };
             let actual = others.iter().filter(|(other, _)| *other == stem).find(differs);
             differences.extend(actual.map(|(_, actual)| Difference { declared, actual }));

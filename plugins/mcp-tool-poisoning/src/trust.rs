@@ -104,8 +104,9 @@ pub fn differs(members: &Members) -> Option<String> {
     // What a test expects and gets differs every day; what a server said and what arrived does not.
     let is_answer =
         |one: &Difference| one.is_of(&["response", "output", "result", "content"]) && one.declared.has(&["original"]);
+    let is_name = |one: &Difference| one.is_of(&["name"]) && one.declared.has(&["tool", "server", "package"]);
     let difference = differences
-        .find(|one| one.is_of(&DEFINITIONS) || is_answer(one))
+        .find(|one| one.is_of(&DEFINITIONS) || is_answer(one) || is_name(one))
         .filter(|_| !members.is_authorised())?;
     Some(format!(
         "`{}` is not `{}`",
