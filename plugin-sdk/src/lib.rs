@@ -69,6 +69,7 @@ mod host;
 mod login;
 mod manifest;
 mod matcher;
+mod members;
 mod network;
 mod prompt;
 mod state;
@@ -88,6 +89,7 @@ pub use host::{Level, log};
 pub use login::Login;
 pub use manifest::{Manifest, Rule, Severity};
 pub use matcher::Patterns;
+pub use members::{Difference, Member, Members};
 pub use network::network;
 pub use prompt::asked;
 /// For reading the JSON text of columns such as `api_request_data`.

@@ -11,7 +11,8 @@ const CALLS: [(&str, &str); 7] = [
     ("Invoke-Expression", "runs a text"),
 ];
 /// Texts that say it by themselves.
-const TEXTS: [(&str, &str); 6] = [
+const TEXTS: [(&str, &str); 7] = [
+    ("__import__('os')", "runs a shell command"),
     ("shell=True", "runs a shell command"),
     ("/dev/tcp/", "opens a connection from a shell"),
     ("nc -e", "gives a shell to a connection"),
@@ -34,6 +35,153 @@ pub fn dangerous(text: &str) -> Option<&'static str> {
         unsafe_yaml
             .then_some("rebuilds objects from a document")
             .or_else(|| text.lines().any(is_piped_download).then_some("runs what it downloads"))
+            .or_else(|| sends_out(text).then_some("sends its environment or what it holds to another machine"))
+            .or_else(|| {
+                text.lines()
+                    .any(joins_statement)
+                    .then_some("joins statements of SQL from what it is given")
+            })
+            .or_else(|| is_argument_list(text).then_some("deletes directories"))
+    })
+}
+
+/// The environment, or secrets by name, in what is posted; a socket of its own to send on.
+fn sends_out(text: &str) -> bool {
+    let posts = [
+        "requests.post(",
+        "urlopen(",
+        "fetch(",
+        "axios.post(",
+        "http.post(",
+        "curl ",
+    ]
+    .iter()
+    .any(|call| text.contains(call));
+    let holds = [
+        "os.environ",
+        "process.env)",
+        "process.env,",
+        "sensitive",
+        "credential",
+        "password",
+        "/etc/passwd",
+        ".ssh",
+    ]
+    .iter()
+    .any(|part| text.contains(part));
+    let socket = text.contains("socket.socket(")
+        && text.contains(".connect(")
+        && (text.contains(".send") || text.contains("dup2("));
+    (posts && holds && text.contains("http")) || socket || text.contains("child_process") && text.contains("spawn(")
+}
+
+/// `"SELECT … WHERE id = " + id`.
+fn joins_statement(line: &str) -> bool {
+    let upper = line.to_ascii_uppercase();
+    let statement = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "]
+        .iter()
+        .any(|verb| {
+            upper.find(verb).is_some_and(|at| {
+                upper[..at].ends_with(['"', '\'', '`']) && (upper.contains(" WHERE ") || upper.contains(" VALUES"))
+            })
+        });
+    let joined = ["' + ", "\" + ", "\" % ", "' % ", "'+", "\"+"]
+        .iter()
+        .any(|join| line.contains(join))
+        || (["f\"", "f'"].iter().any(|begin| line.contains(begin)) && line.contains('{'));
+    statement && joined
+}
+
+/// `['rm', '-rf', …]`.
+fn is_argument_list(text: &str) -> bool {
+    let plain: String = text.chars().filter(|c| !matches!(c, '"' | '\'' | ' ')).collect();
+    ["[rm,-rf", "[rm,-fr", "[rm,-r"].iter().any(|list| plain.contains(list))
+}
+
+/// Parts of names of functions and files that let people in.
+const DOORS: [&str; 9] = [
+    "auth",
+    "login",
+    "permission",
+    "is_admin",
+    "verify",
+    "validate",
+    "check_access",
+    "is_allowed",
+    "has_access",
+];
+
+/// What the text takes away of a check of who is let in.
+pub fn weakens(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    let lines: Vec<&str> = lower.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let opens = |line: &str| DOORS.iter().any(|door| line.contains(door));
+    for pair in lines.windows(2) {
+        let is_head = ["def ", "function ", "fn ", "func "]
+            .iter()
+            .any(|word| pair[0].contains(word))
+            && opens(pair[0]);
+        if is_head && (pair[1].starts_with("return true") || pair[1].starts_with("return some(true")) {
+            return Some("lets everybody in");
+        }
+        let to_name = [
+            "== 'admin'",
+            "== \"admin\"",
+            "== 'root'",
+            "== \"root\"",
+            "=== 'admin'",
+            "=== \"admin\"",
+        ]
+        .iter()
+        .any(|part| pair[0].contains(part));
+        if to_name && pair[1].starts_with("return true") {
+            return Some("lets in whoever has a name");
+        }
+        let switch = pair[0].starts_with("if ")
+            && ["debug", "bypass", "test_mode", "backdoor", "dev_mode", "skip_"]
+                .iter()
+                .any(|part| pair[0].contains(part));
+        let granted = ["admin", "superuser", "authenticated", "return true", "skip_"]
+            .iter()
+            .any(|part| pair[1].contains(part));
+        if switch && granted {
+            return Some("lets in whoever sets a switch");
+        }
+    }
+    let off = [
+        "skip_validation = true",
+        "skip_auth = true",
+        "disable_auth = true",
+        "verify_signature=false",
+        "verify_signature: false",
+        "\"verify_signature\": false",
+        "auth_disabled = true",
+        "bypass_auth = true",
+    ];
+    off.iter()
+        .any(|part| lower.contains(part))
+        .then_some("switches a check off")
+}
+
+/// A package that is taken from elsewhere than a registry over a safe line.
+pub fn foreign_package(text: &str) -> bool {
+    text.lines().map(str::trim).any(|line| {
+        let direct = line.split_once(" @ ").is_some_and(|(name, from)| {
+            let is_name = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']'));
+            is_name && (from.starts_with("http://") || from.starts_with("file:"))
+        });
+        let index = [
+            "--index-url http://",
+            "--extra-index-url http://",
+            "--registry http://",
+            "--trusted-host ",
+        ]
+        .iter()
+        .any(|part| line.contains(part));
+        direct || index
     })
 }
 

@@ -1,7 +1,14 @@
 //! Credentials in a text: in the form of their issuer, in an address, or behind a name that says so.
 
 /// Beginnings of tokens, and how many letters and digits follow at least.
-const TOKENS: [(&str, usize); 12] = [
+const TOKENS: [(&str, usize); 19] = [
+    ("sk-", 32),
+    ("npm_", 30),
+    ("hf_", 30),
+    ("ya29.", 30),
+    ("ghs_", 30),
+    ("glsa_", 30),
+    ("dop_v1_", 40),
     ("AKIA", 16),
     ("ASIA", 16),
     ("ghp_", 30),
@@ -16,7 +23,12 @@ const TOKENS: [(&str, usize); 12] = [
     ("AIza", 30),
 ];
 /// Ends of names of credentials, without case and punctuation.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 14] = [
+    "accesstoken",
+    "refreshtoken",
+    "authtoken",
+    "sessiontoken",
+    "bearertoken",
     "password",
     "passwd",
     "secret",
@@ -34,6 +46,9 @@ const VALUE_MIN: usize = 6;
 pub fn held(text: &str) -> Option<&'static str> {
     if text.contains("PRIVATE KEY-----") {
         return Some("a private key");
+    }
+    if text.match_indices("eyJ").any(|(at, _)| is_web_token(&text[at..])) {
+        return Some("a JSON web token");
     }
     if TOKENS.iter().any(|(prefix, least)| token(text, prefix, *least)) {
         return Some("a token in its issuer's form");
@@ -69,6 +84,20 @@ fn has_password(rest: &str) -> bool {
         .map(|(user, _)| user);
     user.and_then(|user| user.split_once(':'))
         .is_some_and(|(_, password)| is_value(password, 1))
+}
+
+/// Three parts of base64 with dots between, the first of which is an object.
+fn is_web_token(text: &str) -> bool {
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+        .unwrap_or(text.len());
+    let parts: Vec<&str> = text[..end].split('.').collect();
+    matches!(parts[..], [head, body, signature] if head.len() > 10 && body.len() > 10 && signature.len() > 10)
+}
+
+/// Whether a member of this name and value holds a credential.
+pub fn is_named(name: &str, value: &str) -> bool {
+    !value.contains(char::is_whitespace) && is_assigned(name, value)
 }
 
 /// `name = value`, `"name": "value"`.

@@ -47,6 +47,71 @@ impl Path {
         }
     }
 
+    /// Where the machine, a shell or an agent looks for what it is to run or to obey.
+    pub fn is_run_later(&self) -> bool {
+        let joined = self.parts.join("/");
+        let (file, parent) = match self.parts.as_slice() {
+            [.., parent, file] => (file.as_str(), parent.as_str()),
+            [file] => (file.as_str(), ""),
+            [] => return false,
+        };
+        let within = [
+            "etc/cron",
+            "var/spool/cron",
+            "etc/systemd/system",
+            "systemd/user",
+            "launchagents",
+            "launchdaemons",
+            "etc/init.d",
+            "etc/rc",
+            "etc/profile.d",
+            "startup/",
+            ".git/hooks",
+            "autostart",
+            "etc/ld.so",
+        ];
+        within.iter().any(|place| joined.contains(place))
+            || matches!(
+                file,
+                "authorized_keys"
+                    | "crontab"
+                    | ".bashrc"
+                    | ".zshrc"
+                    | ".profile"
+                    | ".bash_profile"
+                    | ".zshenv"
+                    | "claude_desktop_config.json"
+                    | "mcp.json"
+                    | ".mcp.json"
+                    | "mcp_config.json"
+                    | "ld.so.preload"
+                    | "sudoers"
+                    | ".cursorrules"
+            )
+            || (matches!(parent, ".claude" | ".cursor" | ".codex" | ".gemini") && file.starts_with("settings"))
+    }
+
+    /// A directory of the system itself, in which no project is.
+    pub fn is_of_system(&self) -> bool {
+        let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
+        (self.absolute
+            && matches!(
+                parts[..],
+                [] | ["etc" | "root" | "proc" | "sys" | "boot"] | ["var", "log"] | ["etc", _]
+            ))
+            || matches!(parts[..], ["c:", "windows", ..] | ["c:"])
+    }
+
+    /// A shell's start-up file: secret for what it exports, and harmless to be written by its owner.
+    pub fn is_start_up(&self) -> bool {
+        self.parts.last().is_some_and(|file| {
+            matches!(
+                file.as_str(),
+                ".bashrc" | ".bash_profile" | ".zshrc" | ".zshenv" | ".profile"
+            )
+        })
+    }
+
     /// Why the path is no way inside a project.
     pub fn leaves(&self) -> Option<String> {
         let up = self.parts.iter().filter(|part| *part == "..").count();
@@ -74,6 +139,7 @@ impl Path {
         let is_word = directories.is_empty() && extension.is_empty();
         let system = |name: &str| (self.absolute || directories.iter().any(|part| part == "..")) && parent == name;
         Some(match (parent, file.as_str()) {
+            (_, ".ssh" | ".aws" | ".gnupg" | ".kube") => "a directory of keys",
             (".ssh", name) if name != "known_hosts" && extension != "pub" => "files of SSH keys",
             (_, "id_rsa" | "id_dsa" | "id_ecdsa" | "id_ed25519") => "an SSH key",
             (".aws", "credentials" | "config") | (".azure" | ".gcloud" | "gcloud", _) => "credentials of a cloud",
@@ -81,6 +147,7 @@ impl Path {
             (".kube", "config") | (_, "kubeconfig") => "credentials of a Kubernetes cluster",
             (".gnupg", _) => "PGP keys",
             (_, "shadow" | "passwd" | "sudoers" | "gshadow") if system("etc") => "the system's users or passwords",
+            ("serviceaccount", "token") => "a pod's token",
             (_, "environ") if directories.iter().any(|part| part == "proc") => "a process's environment",
             (
                 _,

@@ -1,11 +1,11 @@
 //! Misuse of a Kubernetes cluster, as its audit log tells it: workloads that reach their host, commands in running pods, rights that
 //! are granted, what hides among the cluster's own, and what is open to anybody.
 //!
-//! Every request is judged by itself. What a rule needs to see of an object is in the log where the audit policy's level is `Request` or
+//! Every request is judged by itself; of one that lasts, such as a command in a pod, what comes first is told and its end is not. What a rule needs to see of an object is in the log where the audit policy's level is `Request` or
 //! higher for it; at `Metadata` only the rules that need no object remain.
 
 use sentrail_plugin::json::{self, Value};
-use sentrail_plugin::{Batch, Detector, Findings, Manifest, Rule, col};
+use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Rule, col};
 
 mod grant;
 mod rules;
@@ -13,6 +13,11 @@ mod workload;
 
 /// Namespaces of the cluster's own parts, where nobody looks for strangers.
 const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// How long a session in a pod may last so that its end is known as its end, event time: the API server ends idle ones after hours.
+const SESSION_MAX: i64 = DAY;
+/// Sessions remembered per shard.
+const SESSIONS_MAX: usize = 10_000;
 
 /// The detector.
 pub struct KubernetesMisuse;
@@ -61,6 +66,16 @@ impl Request<'_> {
             .any(|prefix| self.actor.starts_with(prefix))
     }
 
+    /// A person, or what came with a person's credentials: no account of the cluster's.
+    fn is_by_person(&self) -> bool {
+        !self.actor.starts_with("system:")
+    }
+
+    /// Whether the request is of what lasts and is logged when it begins and when it ends.
+    fn lasts(&self) -> bool {
+        matches!(self.resource, "pods/exec" | "pods/attach" | "pods/portforward")
+    }
+
     fn is_anonymous(&self) -> bool {
         matches!(self.actor, "system:anonymous" | "system:unauthenticated")
     }
@@ -97,6 +112,20 @@ fn judge(request: &Request) -> Found {
         if request.resource == "pods" && request.creates() && !request.is_in_system_namespace() {
             workload::judge(request, &mut found);
         }
+        if request.resource == "pods"
+            && request.creates()
+            && request.is_in_system_namespace()
+            && let Some(image) = workload::foreign_image(request)
+        {
+            let place = request.namespace.unwrap_or_default();
+            found.push((
+                &rules::SYSTEM_WORKLOAD,
+                format!("{image} was started in {place}, which is no part of a platform"),
+            ));
+        }
+        if request.resource == "nodes" && request.creates() {
+            found.push(node(request));
+        }
         return found;
     }
     match request.resource {
@@ -104,6 +133,47 @@ fn judge(request: &Request) -> Found {
             found.push((
                 &rules::COMMAND,
                 format!("{} ran or joined a command in a pod", request.actor),
+            ));
+        }
+        "pods/portforward" => {
+            found.push((&rules::PORT_FORWARD, format!("{} opened a way to a pod", request.actor)));
+        }
+        "nodes/proxy" => {
+            found.push((
+                &rules::NODE_PROXY,
+                format!("{} asked for {}", request.actor, request.path),
+            ));
+        }
+        "nodes" if request.creates() => found.push(node(request)),
+        "namespaces" if request.creates() && request.is_by_person() => {
+            found.push((&rules::NAMESPACE, format!("{} made a namespace", request.actor)));
+        }
+        "serviceaccounts/token" if request.creates() && request.is_by_person() => {
+            found.push((&rules::TOKEN, format!("{} asked for {}", request.actor, request.path)));
+        }
+        "certificatesigningrequests/approval" if request.changes() && request.is_by_person() => {
+            found.push((&rules::SIGNED, format!("{} approved {}", request.actor, request.path)));
+        }
+        "mutatingwebhookconfigurations" | "validatingwebhookconfigurations"
+            if request.changes() && request.is_by_person() =>
+        {
+            found.push((&rules::WEBHOOK, format!("{} changed {}", request.actor, request.path)));
+        }
+        "ingresses" if request.creates() && is_without_tls(&request.object) => {
+            found.push((
+                &rules::INGRESS,
+                format!("{} made an ingress without TLS", request.actor),
+            ));
+        }
+        "secrets"
+            if request.verb == "get"
+                && request.is_in_system_namespace()
+                && request.is_by_person()
+                && !request.failed =>
+        {
+            found.push((
+                &rules::SECRET_OF_SYSTEM,
+                format!("{} read {}", request.actor, request.path),
             ));
         }
         "pods/ephemeralcontainers" if request.changes() => {
@@ -134,6 +204,18 @@ fn judge(request: &Request) -> Found {
         _ => {}
     }
     found
+}
+
+fn node(request: &Request) -> (&'static Rule, String) {
+    match request.failed {
+        true => (&rules::NODE_REFUSED, format!("{} was refused", request.actor)),
+        false => (&rules::NODE_JOINED, format!("{} registered a node", request.actor)),
+    }
+}
+
+/// Only where the log holds the object.
+fn is_without_tls(object: &Value) -> bool {
+    object["spec"].is_object() && object["spec"]["tls"].as_array().is_none_or(Vec::is_empty)
 }
 
 fn service(request: &Request, found: &mut Found) {
@@ -190,7 +272,8 @@ fn named_credential(name: &str) -> Option<&'static str> {
 
 impl Detector for KubernetesMisuse {
     type Config = ();
-    type State = ();
+    /// Sessions of which the beginning was told, by audit id.
+    type State = Keyed<bool>;
 
     fn new((): ()) -> Result<Self, String> {
         Ok(Self)
@@ -209,12 +292,13 @@ impl Detector for KubernetesMisuse {
                 col::HTTP_REQUEST_URL_PATH.name,
                 col::API_REQUEST_DATA.name,
             ],
+            key: &[col::API_REQUEST_UID.name],
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
     }
 
-    fn detect(&self, (): &mut (), batch: &Batch, out: &mut Findings) {
+    fn detect(&self, sessions: &mut Keyed<bool>, batch: &Batch, out: &mut Findings) {
         let operations = batch.text(col::API_OPERATION);
         let statuses = batch.text(col::STATUS);
         let actors = batch.text(col::ACTOR_USER_UID);
@@ -238,6 +322,12 @@ impl Detector for KubernetesMisuse {
                 failed,
                 object: object.unwrap_or_default(),
             };
+            if let Some(key) = batch.key(row).filter(|_| request.lasts()) {
+                let told = sessions.at(key, batch.time(row), SESSIONS_MAX, SESSION_MAX);
+                if std::mem::replace(told, true) {
+                    continue;
+                }
+            }
             for (rule, message) in judge(&request) {
                 // Whoever declared the pod is not in the request: the declaration weighs more, and comes once.
                 let severity = if failed || request.is_by_control_plane() {

@@ -43,4 +43,37 @@ sentrail_plugin::rules! {
     EVENTS "events-deleted" Medium ["T1070"]
         "Events of the cluster were deleted"
         "Events go by themselves after an hour; deleting them hides what happened. Find out who did it and what was in them in the audit log."
+    WRITING_NAMESPACE_ROLE "writing-role" Informational ["T1098.006"]
+        "A role that may change objects of its namespace was made"
+        "Installing software makes such roles all the time. Worth knowing when something else happens in the namespace."
+    NAMESPACE "namespace-created-by-hand" Low ["T1610"]
+        "A person made a namespace"
+        "Policies, quotas and network rules are often bound to the namespaces there are. Confirm that it was asked for and that they hold in it."
+    PORT_FORWARD "port-forward-to-pod" Low ["T1090.001", "T1609"]
+        "Somebody opened a way to a port of a pod"
+        "What listens there is reached past ingress and network policies. Developers do it to debug; in production ask what for."
+    NODE_PROXY "node-proxy-used" High ["T1609", "T1613"]
+        "Somebody reached a node's kubelet through the API server"
+        "The kubelet runs commands in every pod of its node, and such commands are not audited. Find out who may use `nodes/proxy`, and what was run."
+    TOKEN "service-account-token-issued" Medium ["T1528", "T1098.001"]
+        "A person asked for a token of a service account"
+        "The token acts as the account until it ends, from anywhere. Kubelets ask for such tokens for their pods; a person seldom needs one. Confirm it, and look at what the account did since."
+    SECRET_OF_SYSTEM "system-secret-read" Medium ["T1552.007"]
+        "A person read a secret of the cluster's own"
+        "Secrets of these namespaces hold tokens and certificates of the platform. Confirm who asked for it; otherwise rotate it."
+    SIGNED "certificate-approved" Medium ["T1098.001", "T1649"]
+        "A person approved a certificate for the cluster"
+        "Whoever holds it is whom it names until it ends, and it cannot be revoked. Confirm the name and the groups in it."
+    WEBHOOK "admission-webhook-changed" Medium ["T1556", "T1546"]
+        "A person changed what may look at or change every object"
+        "An admission webhook sees secrets and can change pods as they are made. Confirm the service behind it."
+    INGRESS "ingress-without-tls" Low ["T1557", "T1040"]
+        "An ingress was made without a certificate"
+        "What users send to it can be read and changed on its way. Add a certificate, unless something in front of it has one."
+    NODE_REFUSED "node-join-refused" Medium ["T1133", "T1078"]
+        "A machine tried to join the cluster and was refused"
+        "A node that joins gets pods and their secrets. Find out which machine it was and where it had its credentials from."
+    NODE_JOINED "node-joined" Informational ["T1133"]
+        "A machine joined the cluster"
+        "Scaling does this every day. Worth knowing when the machine is none of yours."
 }

@@ -50,6 +50,22 @@ const SOCKETS: [&str; 5] = [
     "podman.sock",
 ];
 
+/// An image that no part of a platform is made of: of Docker's public library, which has neither registry nor owner in its name.
+pub fn foreign_image<'a>(request: &'a Request) -> Option<&'a str> {
+    let spec = pod_spec(request.resource, &request.object)?;
+    let containers = ["containers", "initContainers"]
+        .into_iter()
+        .flat_map(|kind| list(&spec[kind]));
+    let mut images = containers.filter_map(|container| container["image"].as_str());
+    images.find(|image| {
+        let name = image
+            .strip_prefix("docker.io/library/")
+            .or(image.strip_prefix("docker.io/"))
+            .unwrap_or(image);
+        !name.contains('/') && !name.is_empty()
+    })
+}
+
 pub fn judge(request: &Request, found: &mut Found) {
     let Some(spec) = pod_spec(request.resource, &request.object) else {
         return;

@@ -1,0 +1,203 @@
+//! The members of a JSON text, flat and under names of one form: for records whose makers name their fields as they like.
+
+use serde_json::Value;
+
+use crate::{Batch, Row, col};
+
+mod pairs;
+
+pub use pairs::Difference;
+
+/// Members that are looked at of one text; what comes after is passed over.
+const MEMBERS_MAX: usize = 512;
+/// Bytes that are kept of a value.
+const TEXT_BYTES_MAX: usize = 64 << 10;
+/// Names that a member's name is made of: its own and those of what it stands in.
+const NAMES_MAX: usize = 3;
+/// How deep JSON within strings is read.
+const INNER_MAX: usize = 3;
+/// Formats whose mapping knows no arguments: the record itself says what was asked.
+const WHOLE: [&str; 2] = ["agent_audit", "mcp_gateway"];
+
+/// One value that is neither object nor array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Names of the objects it stands in and its own, at most three, as `snake_case` in lower case. An element has its array's name.
+    pub name: String,
+    /// Numbers and truths as JSON writes them.
+    pub text: String,
+}
+
+impl Member {
+    /// The words of the name.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.name.split('_').filter(|word| !word.is_empty())
+    }
+
+    /// Whether one of the words stands in the name, in singular or plural.
+    pub fn has(&self, words: &[&str]) -> bool {
+        self.words()
+            .any(|word| words.contains(&word) || word.strip_suffix('s').is_some_and(|one| words.contains(&one)))
+    }
+
+    /// Whether the name is one of these, or ends in one of them.
+    pub fn is(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| {
+            self.name
+                .strip_suffix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+        })
+    }
+
+    /// The value as a number.
+    pub fn number(&self) -> Option<f64> {
+        self.text.parse().ok()
+    }
+}
+
+/// The members of a JSON text, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Members(Vec<Member>);
+
+impl Members {
+    /// Reads a text; what is no JSON has no members.
+    pub fn read(text: &str) -> Members {
+        let mut members = Members::default();
+        if let Ok(value) = serde_json::from_str(text) {
+            members.add(&mut Vec::new(), &value, 0);
+        }
+        members
+    }
+
+    /// What the record of a row says was asked: `api_request_data`, and of audit events of any shape all of it. The manifest names
+    /// `api_request_data`, `format` and `raw`.
+    pub fn of(batch: &Batch, row: Row) -> Members {
+        let text = batch.text(col::API_REQUEST_DATA).get(row).or_else(|| {
+            let format = batch.text(col::FORMAT).get(row)?;
+            WHOLE.contains(&format).then(|| batch.text(col::RAW).get(row)).flatten()
+        });
+        text.map(Members::read).unwrap_or_default()
+    }
+
+    fn add(&mut self, names: &mut Vec<String>, value: &Value, inner: usize) {
+        if self.0.len() >= MEMBERS_MAX {
+            return;
+        }
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    names.push(snake_case(name));
+                    self.add(names, value, inner);
+                    names.pop();
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.add(names, item, inner)),
+            Value::Null => {}
+            Value::String(text) => {
+                let document = (inner < INNER_MAX && text.starts_with(['{', '[']))
+                    .then(|| serde_json::from_str::<Value>(text).ok())
+                    .flatten();
+                match document {
+                    Some(document) => self.add(names, &document, inner + 1),
+                    None => self.push(names, text.clone()),
+                }
+            }
+            Value::Number(_) | Value::Bool(_) => self.push(names, value.to_string()),
+        }
+    }
+
+    fn push(&mut self, names: &[String], mut text: String) {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        let from = names.len().saturating_sub(NAMES_MAX);
+        self.0.push(Member {
+            name: names[from..].join("_"),
+            text,
+        });
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.0.iter()
+    }
+
+    /// The value of the first member of one of these names, or of a name that ends in one; names that come first go before.
+    pub fn get(&self, names: &[&str]) -> Option<&str> {
+        let named = |name: &&str| self.0.iter().find(|member| member.is(&[name]));
+        names.iter().find_map(named).map(|member| member.text.as_str())
+    }
+
+    /// Whether the record says who allowed it: a ticket, an approval, an authorization.
+    pub fn is_authorised(&self) -> bool {
+        let allows = |member: &Member| {
+            let told = member.has(&["ticket", "approval", "approver", "maintenance"])
+                || member.is(&[
+                    "approved_by",
+                    "authorized_by",
+                    "authorization_id",
+                    "update_authorization",
+                    "change_id",
+                    "change_request",
+                    "user_approved",
+                    "user_confirmed",
+                ]);
+            let about = member.has(&[
+                "date", "time", "count", "mode", "request", "bypass", "required", "rate", "latency", "ms",
+            ]);
+            let denied = [
+                "", "false", "none", "null", "no", "missing", "pending", "denied", "bypassed", "expired", "0",
+            ];
+            told && !about && !denied.contains(&member.text.trim().to_ascii_lowercase().as_str())
+        };
+        self.0.iter().any(allows)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// `clientInfo`, `client-info` and `client.info` are `client_info`.
+fn snake_case(name: &str) -> String {
+    let mut folded = String::with_capacity(name.len() + 4);
+    let mut after_small = false;
+    for c in name.chars() {
+        if c.is_alphanumeric() {
+            if c.is_uppercase() && after_small {
+                folded.push('_');
+            }
+            folded.extend(c.to_lowercase());
+        } else if !folded.ends_with('_') {
+            folded.push('_');
+        }
+        after_small = c.is_lowercase() || c.is_ascii_digit();
+    }
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_of_one_form_and_documents_in_strings_are_read() {
+        let members = Members::read(
+            r#"{"clientInfo":{"user-agent":"x"},"token.scope":["a","b"],"body":"{\"n\":1}","none":null,"text":"{no"}"#,
+        );
+        let mut flat: Vec<(&str, &str)> = members.iter().map(|one| (&*one.name, &*one.text)).collect();
+        flat.sort_unstable();
+        assert_eq!(
+            flat,
+            [
+                ("body_n", "1"),
+                ("client_info_user_agent", "x"),
+                ("text", "{no"),
+                ("token_scope", "a"),
+                ("token_scope", "b"),
+            ]
+        );
+        assert_eq!(members.get(&["absent", "user_agent", "scope"]), Some("x"));
+        assert!(members.iter().any(|one| one.has(&["scope"]) && !one.has(&["agent"])));
+        assert!(Members::read("no JSON").is_empty());
+    }
+}
