@@ -179,11 +179,12 @@ impl Secrets {
         match shape {
             Shape::PrivateKey => {
                 // A key begins after its mark; where only the mark stands somebody explains a file's form.
-                let rest = rest.trim_start_matches(['\\', 'n', 'r', '\n', '\r', ' ']);
+                let rest = rest.trim_start_matches([' ', '\r', '\n']);
+                // Inside JSON its lines are parted by two characters.
+                let rest = rest.trim_start_matches("\\r").trim_start_matches("\\n");
                 let body = run(rest, b"+/=");
-                let begins = text[..start]
-                    .trim_end_matches(|c: char| c.is_ascii_uppercase() || c == ' ')
-                    .ends_with("-----BEGIN");
+                let dashes = text[..start].trim_end_matches(|c: char| c.is_ascii_uppercase() || c == ' ');
+                let begins = dashes.ends_with("-----") && text[dashes.len()..start].starts_with("BEGIN");
                 (begins && body.len() >= 32 && self.random(body)).then(|| Secret {
                     what,
                     text: body,
