@@ -1,6 +1,7 @@
 //! End to end: the engine as its users run it. One binary, so that it links once.
 #![allow(clippy::unwrap_used)] // a failed test is a panic
 
+mod assets;
 mod cli;
 mod files;
 mod intake;

@@ -61,6 +61,7 @@ extern crate self as sentrail_plugin;
 mod batch;
 mod config;
 mod detector;
+mod digest;
 mod findings;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -84,6 +85,7 @@ pub use config::Config;
 #[doc(hidden)]
 pub use config::schema_of;
 pub use detector::{Detector, Instance};
+pub use digest::sha256;
 pub use findings::{Detection, Entity, Evidence, Findings, Relation};
 pub use host::{Level, log};
 pub use login::Login;

@@ -18,7 +18,8 @@ const ENTITIES_MAX: usize = 500;
 
 type Component = BTreeMap<Arc<str>, Vec<Link>>;
 
-/// The incident that `component` makes, or `None` when it is a single detection below the severity that stands alone.
+/// The incident that `component` makes, or `None` when it is a single detection below the severity that stands alone, or several that
+/// only inform.
 pub fn assemble(
     tenant: &str,
     graph: &TenantGraph,
@@ -31,16 +32,17 @@ pub fn assemble(
         .collect();
     members.sort_by_key(|detection| (detection.time, &detection.detection_id));
     let seed = *members.first()?;
-    if members.len() < 2 && seed.severity < settings.single_severity {
-        return None;
-    }
-    let score_parts = score(&members);
-    let score = score_parts.iter().map(|part| part.points).sum::<f64>().min(100.0);
     let worst = members
         .iter()
         .map(|detection| detection.severity)
         .max()
         .unwrap_or(Severity::Informational);
+    let alone = members.len() < 2 || worst == Severity::Informational;
+    if alone && worst < settings.single_severity {
+        return None;
+    }
+    let score_parts = score(&members);
+    let score = score_parts.iter().map(|part| part.points).sum::<f64>().min(100.0);
     let layers = layers(&members);
     let mut entities = BTreeSet::new();
     for roled in members.iter().flat_map(|detection| &detection.entities) {

@@ -73,6 +73,25 @@ fn incidents(steps: Vec<(Vec<Detection>, Vec<Relation>)>) -> Vec<Incident> {
 }
 
 #[test]
+fn what_only_informs_is_no_incident_and_belongs_to_one() {
+    let bob = [(Actor, "principal:bob")];
+    let informs = |name: &str, at| detection(name, at, Severity::Informational, &bob);
+    assert!(incidents(vec![(vec![informs("a", 0), informs("bb", MINUTE)], vec![])]).is_empty());
+    let low = detection("ccc", 2 * MINUTE, Low, &bob);
+    let found = incidents(vec![
+        (vec![informs("a", 0), informs("bb", MINUTE)], vec![]),
+        (vec![low], vec![]),
+    ]);
+    assert_eq!(
+        found
+            .iter()
+            .map(|incident| incident.detection_ids.len())
+            .collect::<Vec<_>>(),
+        [3]
+    );
+}
+
+#[test]
 fn a_shared_identity_joins_and_a_shared_model_does_not() {
     let with = |kind: &str| {
         vec![
