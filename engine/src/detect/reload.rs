@@ -53,7 +53,7 @@ impl Reloads {
     }
 
     /// What is ready to be put in, if anything is.
-    pub fn next(&mut self) -> Option<Change> {
+    pub fn take(&mut self) -> Option<Change> {
         self.changes.try_recv().ok()
     }
 }

@@ -346,7 +346,7 @@ impl Engine {
 
     /// Journals what changed, shows readers the newest rows, and seals the epoch when it is due.
     async fn beat(&mut self) -> Result<(), PipelineError> {
-        if let Some(change) = self.parts.reloads.next() {
+        if let Some(change) = self.parts.reloads.take() {
             let found = block_in_place(|| self.parts.detectors.release_before(&change));
             self.found(found)?;
             self.seal().await?;
