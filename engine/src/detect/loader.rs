@@ -253,11 +253,12 @@ impl Loader {
             let mut again = change.rules.is_some() && file.trouble.is_some();
             let named = file.loaded.as_ref().is_some_and(|loaded| loaded.names_files);
             again |= named && self.looks.is_multiple_of(LOOKS_TO_READ_SETTINGS);
-            let due = file.watch.is_due(stamp);
-            if !due && !(again && stamp.0.is_some()) {
+            let is_there = stamp.0.is_some();
+            let due = file.watch.is_due(stamp) || again && is_there;
+            if !due {
                 continue;
             }
-            if stamp.0.is_none() {
+            if !is_there {
                 if file.loaded.is_some() {
                     change.gone.push(name.clone());
                 }
