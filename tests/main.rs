@@ -7,6 +7,7 @@ mod files;
 mod intake;
 mod kafka;
 mod languages;
+mod lifecycle;
 mod lookups;
 mod operating;
 mod redaction;

@@ -80,8 +80,30 @@ fn redacted_runs_find_the_same_and_keep_no_person() {
         .filter(|person| person.len() > 6 && !person.ends_with(".amazonaws.com"))
         .collect();
     assert!(persons.len() > 50, "{persons:?}");
+    // Nobody has that address: what is found stays the same.
+    let somebody = persons
+        .iter()
+        .find(|person| person.contains('@') || person.starts_with("arn:aws:iam"));
+    let rules = scratch.path().join("rules.toml");
+    let exception = format!(
+        "[[exception]]\nname = \"x\"\nrule = \"gateway-key-abuse\"\nmatch = {{ principal = '{}', address = \"0.0.0.0\" }}\n\
+         owner = \"o\"\nreason = \"r\"\nexpires = 2100-01-01\n",
+        somebody.expect("a person")
+    );
+    std::fs::write(&rules, exception).unwrap();
     for mode in ["hmac", "mask", "drop"] {
-        let (data, log) = run(mode, &format!("[redact]\nmode = \"{mode}\"\nkey_env = \"REDACT\""));
+        let (data, log) = run(
+            mode,
+            &format!(
+                "rules = \"{}\"\n[redact]\nmode = \"{mode}\"\nkey_env = \"REDACT\"",
+                rules.display()
+            ),
+        );
+        let matches = rows(&data, "SELECT matches FROM exceptions");
+        assert_eq!(
+            matches,
+            [r#"{"matches":"address = (hidden by [redact]) and principal = (hidden by [redact])"}"#]
+        );
         assert_eq!(figures(&data), figures(&clear), "{mode}");
         let tables = [
             "events",
@@ -92,6 +114,8 @@ fn redacted_runs_find_the_same_and_keep_no_person() {
             "incident_path",
             "rejected",
             "plugin_health",
+            "rules",
+            "exceptions",
         ];
         let mut kept: Vec<(String, Vec<u8>)> = vec![("the log".into(), log.into_bytes())];
         kept.extend(tables.map(|table| {

@@ -13,6 +13,7 @@ pub mod config;
 mod listener;
 pub mod redact;
 pub mod source;
+mod watch;
 
 pub mod normalize;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{self, ForwardKind, LookupFrom, LookupSettings, SourceKind};
-use crate::detect::Detectors;
+use crate::detect::Loader;
 use crate::lookup::{self, LookupError};
 use crate::normalize::Normalizer;
 use crate::store::Views;
@@ -61,12 +61,21 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
         let what = format!("lookup {} ({what}, {})", lookup.name, lookup.on);
         tell(what, result.map_err(|error| error.reason))?;
     }
-    let detectors = Detectors::load(&settings.plugins, None)?;
+    let (_, detectors) = Loader::start(&settings.plugins, None, pipeline::others(&normalizer))?;
     for plugin in detectors.manifests() {
         tell(
             format!("plugin {}", plugin.id),
             Ok(format!("version {}, {} rules", plugin.version, plugin.rules.len())),
         )?;
+    }
+    if let Some(path) = &settings.plugins.rules {
+        let rules = detectors.rules().settings();
+        let found = format!(
+            "{} rules changed, {} exceptions",
+            rules.rules.len(),
+            rules.exceptions.len()
+        );
+        tell(format!("rules {}", path.display()), Ok(found))?;
     }
     for problem in detectors.problems() {
         tell("plugin".into(), Err(problem.to_string()))?;

@@ -141,7 +141,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
 /// Whether the mistake is in what the user wrote rather than in what happened.
 fn is_configuration(error: &anyhow::Error) -> bool {
     use crate::pipeline::PipelineError;
-    let of_detectors = |error: &DetectError| matches!(error, DetectError::Dir { .. });
+    let of_detectors = |error: &DetectError| matches!(error, DetectError::Dir { .. } | DetectError::Rules(_));
     // A source that fails later, while it runs, stops the run as `PipelineError::Reading`.
     let of_sources = |error: &SourceError| !matches!(error, SourceError::Thread { .. });
     match error.downcast_ref::<PipelineError>() {

@@ -164,6 +164,16 @@ fn text(found: &Inspection, settings: &PluginSettings) -> String {
         ("plugin", format!("{} {}", manifest.id, manifest.version)),
         ("", manifest.description.clone()),
         ("file", format!("{} bytes, SHA-256 {}", found.bytes, found.digest)),
+        (
+            "signed by",
+            found
+                .signed_by
+                .clone()
+                .unwrap_or_else(|| match settings.signed_by.is_empty() {
+                    true => "not asked: `--config` names no [plugins] signed_by".to_owned(),
+                    false => "nobody".to_owned(),
+                }),
+        ),
         ("imports", list(&found.imports, "nothing")),
         ("layers", list(&manifest.layers, "all")),
         ("classes", list(&manifest.classes, "all")),

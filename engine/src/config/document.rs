@@ -90,8 +90,14 @@ impl<'t> Document<'t> {
     }
 
     pub(super) fn fault(&self, fault: &Fault) -> ConfigError {
+        // Without the line itself: the message shows as much of the value as may be shown.
+        ConfigError(format!("{}{}", self.at(fault.place, fault.key), fault.message))
+    }
+
+    /// Where the value of `key` stands, and in what: begins a message.
+    pub(super) fn at(&self, place: Place, key: &str) -> String {
         let root = self.root.get_ref();
-        let (label, table) = match fault.place {
+        let (label, table) = match place {
             Place::Whole => (String::new(), None),
             Place::Table(name) => (format!("[{name}] "), root.get(name)),
             Place::Entry(name, index) => {
@@ -100,12 +106,9 @@ impl<'t> Document<'t> {
                 (label.unwrap_or_default(), entry)
             }
         };
-        let value = table
-            .and_then(|table| table.get_ref().as_table()?.get(fault.key))
-            .or(table);
+        let value = table.and_then(|table| table.get_ref().as_table()?.get(key)).or(table);
         let place = value.map_or_else(String::new, |value| position(self.text, value.span().start));
-        // Without the line itself: the message shows as much of the value as may be shown.
-        ConfigError(format!("{}:{place} {label}{}", self.file, fault.message))
+        format!("{}:{place} {label}", self.file)
     }
 
     fn error(&self, error: &Error) -> ConfigError {

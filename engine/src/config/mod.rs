@@ -4,6 +4,7 @@
 mod document;
 mod inserted;
 mod lookup;
+mod rules;
 mod settings;
 mod source;
 mod target;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use document::Document;
 pub use inserted::insert_files;
+pub use rules::*;
 pub use settings::*;
 pub use target::WebhookUrl;
 

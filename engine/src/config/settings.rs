@@ -209,6 +209,18 @@ pub struct PluginSettings {
     pub hide_words: bool,
     /// JSON configuration per plugin id.
     pub config: BTreeMap<String, serde_json::Value>,
+    /// The file of what may change while the engine runs: see [`super::RuleSettings`].
+    pub rules: Option<PathBuf>,
+    /// Who may sign plugins; where there is anybody, what nobody of them signed is refused.
+    pub signed_by: Vec<Signer>,
+}
+
+/// A minisign public key.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// As it is configured: 56 characters of Base64.
+    pub text: String,
+    pub key: minisign_verify::PublicKey,
 }
 
 #[derive(Clone, Debug)]

@@ -99,7 +99,7 @@ pub(super) enum Texts {
 }
 
 impl Texts {
-    fn into_vec(self) -> Vec<String> {
+    pub(super) fn into_vec(self) -> Vec<String> {
         match self {
             Texts::One(one) => vec![one],
             Texts::Many(many) => many,

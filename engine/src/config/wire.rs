@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use minisign_verify::PublicKey;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, IntoDeserializer};
 
@@ -71,6 +72,8 @@ struct Plugins {
     call_time: Option<Pause>,
     #[serde(default)]
     config: BTreeMap<String, serde_json::Value>,
+    rules: Option<String>,
+    signed_by: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -227,7 +230,7 @@ impl Config {
             lookups,
             plugins: PluginSettings {
                 hide_words: redact.is_some(),
-                ..self.plugins.validate()
+                ..self.plugins.validate()?
             },
             correlate: self.correlate.validate()?,
             serve: self.serve.validate(env)?,
@@ -267,21 +270,47 @@ impl Correlate {
 }
 
 impl Plugins {
-    fn validate(self) -> PluginSettings {
-        PluginSettings {
-            dir: self.dir.unwrap_or_else(|| "target/plugins".into()).into(),
-            memory_bytes_max: self.memory_mb.map_or(PLUGIN_MEMORY_MB, NonZeroUsize::get) << 20,
-            call_time_max: self.call_time.map_or(PLUGIN_CALL_TIME, |span| span.0),
-            hide_words: false,
-            config: self.config,
+    fn validate(self) -> Result<PluginSettings, Fault> {
+        let wrong = |message: String| Fault::new(Place::Table("plugins"), "signed_by", message);
+        if self.signed_by.as_ref().is_some_and(Vec::is_empty) {
+            let message = "signed_by is empty: nothing could be signed so; valid is a list of minisign public keys";
+            return Err(wrong(message.into()));
         }
+        let signer = |text: String| match PublicKey::from_base64(text.trim()) {
+            Ok(key) => Ok(Signer {
+                text: text.trim().to_owned(),
+                key,
+            }),
+            Err(_) => Err(wrong(format!(
+                "signed_by: \"{text}\" is no minisign public key; valid is the second line of a minisign.pub, which begins with RW"
+            ))),
+        };
+        let signed_by = self.signed_by.into_iter().flatten().map(signer);
+        Ok(PluginSettings {
+            config: self.config,
+            rules: self.rules.map(Into::into),
+            signed_by: signed_by.collect::<Result<_, _>>()?,
+            ..plugin_defaults(self.dir, self.memory_mb, self.call_time)
+        })
+    }
+}
+
+fn plugin_defaults(dir: Option<String>, memory_mb: Option<NonZeroUsize>, call_time: Option<Pause>) -> PluginSettings {
+    PluginSettings {
+        dir: dir.unwrap_or_else(|| "target/plugins".into()).into(),
+        memory_bytes_max: memory_mb.map_or(PLUGIN_MEMORY_MB, NonZeroUsize::get) << 20,
+        call_time_max: call_time.map_or(PLUGIN_CALL_TIME, |span| span.0),
+        hide_words: false,
+        config: BTreeMap::new(),
+        rules: None,
+        signed_by: Vec::new(),
     }
 }
 
 impl Default for PluginSettings {
     /// What holds where nothing is configured.
     fn default() -> PluginSettings {
-        Plugins::default().validate()
+        plugin_defaults(None, None, None)
     }
 }
 

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::config::ConfigError;
+
 /// Why the stage cannot start at all. What is wrong with one plugin is told in its health instead.
 #[derive(Debug, Error)]
 pub enum DetectError {
     #[error("[plugins] dir `{}` cannot be read: {error}; it must be a directory that holds the plugins' .wasm files", dir.display())]
     Dir { dir: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Rules(#[from] ConfigError),
     #[error("the plugin sandbox does not start: {reason}")]
     Engine { reason: String },
 }

@@ -12,6 +12,8 @@ pub enum PluginStatus {
     Quarantined,
     /// Its file could not be used at all.
     Refused,
+    /// Its file is gone.
+    Removed,
 }
 
 impl PluginStatus {
@@ -20,6 +22,7 @@ impl PluginStatus {
             PluginStatus::Ok => "ok",
             PluginStatus::Quarantined => "quarantined",
             PluginStatus::Refused => "refused",
+            PluginStatus::Removed => "removed",
         }
     }
 }

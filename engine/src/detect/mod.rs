@@ -11,11 +11,15 @@ mod findings;
 mod health;
 mod layout;
 mod load;
+mod loader;
 mod manifest;
 mod order;
+mod reload;
 mod reorder;
+mod rules;
 mod runner;
 mod saved;
+mod signature;
 mod wasm;
 
 #[cfg(test)]
@@ -33,13 +37,16 @@ use bytes::Bytes;
 pub use error::DetectError;
 pub use health::{PluginCounters, PluginHealth, PluginStatus};
 pub use load::{Inspection, PluginProblem, inspect};
+pub use loader::Loader;
 pub use manifest::{ID_BYTES_MAX, PluginManifest, PluginRule};
 pub use order::{CALL_ROWS_MAX, SHARDS};
+pub use reload::{Change, Reloads};
+pub use rules::{ExceptionStatus, Rules};
 pub use runner::STATE_BYTES_MAX;
 pub use wasm::OUTPUT_BYTES_MAX;
 
 use crate::config::PluginSettings;
-use crate::model::{Detection, EventBatch, Micros, Relation};
+use crate::model::{Detection, EventBatch, Micros, Relation, Severity};
 use layout::{Selection, column};
 use order::{Ordered, Progress};
 use runner::Runner;
@@ -73,29 +80,77 @@ impl Watermarks {
 /// One loaded plugin.
 struct Plugin {
     runner: Runner,
+    /// SHA-256 of its file and of its configuration, in hexadecimal.
     digest: String,
+    config_digest: String,
+    /// The public key that signed it, where one had to.
+    signed_by: Option<String>,
     /// For a plugin that keeps state.
     ordered: Option<Ordered>,
     /// What its health said last.
     told: Option<PluginHealth>,
 }
 
+/// A rule of a loaded plugin as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInForce<'a> {
+    pub manifest: &'a PluginManifest,
+    pub rule: &'a PluginRule,
+    /// SHA-256 of the plugin's file.
+    pub digest: &'a str,
+    pub signed_by: Option<&'a str>,
+    pub enabled: bool,
+    pub severity: Severity,
+}
+
 /// The stage.
+#[derive(Default)]
 pub struct Detectors {
     plugins: Vec<Plugin>,
     manifests: Vec<PluginManifest>,
     problems: Vec<PluginProblem>,
-    /// Health of files that were refused, until it has been told.
-    refused: Vec<PluginHealth>,
+    /// Health of files that were refused or are gone, until it has been told.
+    once: Vec<PluginHealth>,
+    /// Plugins whose file is gone.
+    parked: BTreeMap<String, Plugin>,
+    rules: Rules,
     /// Names of saved state that nobody will take up again, until that has been saved.
     dropped: Vec<String>,
 }
 
 impl Detectors {
-    /// Loads every `*.wasm` of the plugin directory. A file that cannot be used does not stop the others: it is told in
-    /// `problems` and in the first `health`. `cache_dir` keeps compiled plugins; it must be writable by this program alone.
+    /// Loads every `*.wasm` of the plugin directory, once: see [`Loader`] for more than once. A file that cannot be used does not stop
+    /// the others: it is told in `problems` and in the first `health`. `cache_dir` keeps compiled plugins; it must be writable by this
+    /// program alone.
     pub fn load(settings: &PluginSettings, cache_dir: Option<&Path>) -> Result<Detectors, DetectError> {
-        load::load(settings, cache_dir)
+        Ok(Loader::start(settings, cache_dir, Vec::new())?.1)
+    }
+
+    /// The changes to the rules, and the exceptions from them.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub fn rules_mut(&mut self) -> &mut Rules {
+        &mut self.rules
+    }
+
+    /// The rules of all loaded plugins.
+    pub fn rules_in_force(&self) -> impl Iterator<Item = RuleInForce<'_>> {
+        self.plugins.iter().flat_map(|plugin| {
+            let manifest = &plugin.runner.manifest;
+            manifest.rules.iter().map(|rule| {
+                let (enabled, severity) = self.rules.of(&manifest.id, &rule.id);
+                RuleInForce {
+                    manifest,
+                    rule,
+                    digest: &plugin.digest,
+                    signed_by: plugin.signed_by.as_deref(),
+                    enabled,
+                    severity: severity.unwrap_or(rule.severity),
+                }
+            })
+        })
     }
 
     /// Files and settings that could not be used, and why.
@@ -114,6 +169,12 @@ impl Detectors {
             .iter()
             .map(|plugin| (plugin.runner.manifest.id.clone(), plugin.digest.clone()))
             .collect()
+    }
+
+    /// SHA-256 of each loaded plugin's configuration, in hexadecimal, by plugin id.
+    pub fn config_digests(&self) -> BTreeMap<String, String> {
+        let digest = |plugin: &Plugin| (plugin.id().to_owned(), plugin.config_digest.clone());
+        self.plugins.iter().map(digest).collect()
     }
 
     /// Takes up what `save` gave before the last stop; `ran` are the plugins of that run, by id. State of a plugin that was not
@@ -294,7 +355,7 @@ impl Detectors {
     }
 
     fn tell(&mut self, changed: impl Fn(&PluginHealth, &PluginHealth) -> bool) -> Vec<PluginHealth> {
-        let mut told = std::mem::take(&mut self.refused);
+        let mut told = std::mem::take(&mut self.once);
         for plugin in &mut self.plugins {
             let now = plugin.health();
             if plugin.told.as_ref().is_none_or(|last| changed(last, &now)) {
@@ -312,6 +373,10 @@ impl Detectors {
 }
 
 impl Plugin {
+    fn id(&self) -> &str {
+        &self.runner.manifest.id
+    }
+
     fn health(&self) -> PluginHealth {
         PluginHealth {
             plugin: self.runner.manifest.id.clone(),

@@ -84,6 +84,27 @@ impl Ordered {
         self.saved = Some(progress);
     }
 
+    /// Whether the rows that wait in `other` have all that this one keeps of a row.
+    pub fn needs_no_more_than(&self, other: &Ordered) -> bool {
+        self.columns.iter().all(|column| other.columns.contains(column))
+    }
+
+    /// Goes on where `before` stopped, with nothing waiting.
+    pub fn go_on_from(&mut self, before: &Ordered) {
+        self.released = before.released;
+        self.saved = before.saved;
+        self.told = before.told;
+    }
+
+    /// Shows what waits at once, before the watermark: it is counted as early.
+    pub fn release_all(&mut self, runner: &mut Runner, output: &mut DetectOutput) -> Result<(), ArrowError> {
+        runner.counters.rows_early += self.waiting.rows() as u64;
+        match self.waiting.newest() {
+            Some(newest) => self.release(runner, newest, output),
+            None => Ok(()),
+        }
+    }
+
     /// Event columns that are kept while a row waits.
     pub fn columns(&self) -> &[usize] {
         &self.columns

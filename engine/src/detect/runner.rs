@@ -400,6 +400,45 @@ impl Runner {
         saved
     }
 
+    /// Lets the instances go; what they remember stays, as bytes.
+    pub fn rest(&mut self) {
+        for index in 0..self.shards.len() {
+            if !self.shards[index].journal.is_empty() {
+                self.snapshot(index);
+            }
+            if !self.shards[index].journal.is_empty() {
+                self.counters.states_lost += 1;
+                tracing::warn!(
+                    plugin = &*self.name,
+                    shard = index,
+                    "what it learned since its state was saved last is lost: {}",
+                    self.reason
+                );
+                self.shards[index].forget_journal();
+            }
+            self.drop_instance(index);
+        }
+    }
+
+    /// Takes over what an earlier release remembers, or this one under another configuration, and its figures. What cannot be brought
+    /// to the present form begins empty, as after a restart.
+    pub fn succeed(&mut self, mut before: Runner) {
+        before.rest();
+        self.counters = before.counters;
+        if !self.manifest.is_stateful() {
+            return;
+        }
+        for (own, old) in self.shards.iter_mut().zip(before.shards) {
+            *own = Shard {
+                unproven: old.snapshot.is_some(),
+                snapshot: old.snapshot,
+                dirty: old.dirty,
+                emptied: old.emptied,
+                ..Shard::default()
+            };
+        }
+    }
+
     fn drop_instance(&mut self, shard: usize) {
         self.shards[shard].instance = None;
     }

@@ -4,6 +4,7 @@
 mod guests;
 mod hostile;
 mod lasting;
+mod reloading;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

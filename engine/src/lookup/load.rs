@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use super::maxmind::MaxMind;
 use super::rows::{RowsReader, place};
 use super::table::{BYTES_MAX, Draft, Table};
-use super::watch::Stamp;
 use super::{Loaded, LookupError};
 use crate::config::{LookupFormat, LookupSettings};
 use crate::model::Micros;
+use crate::watch::Stamp;
 
 /// Small enough that a batch of long cells stays small.
 const PARQUET_ROWS: usize = 1024;

@@ -13,7 +13,6 @@ mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{LookupFrom, LookupSettings};
 use crate::model::{EventBatch, Micros};
+use crate::watch::Stamp;
 
 pub use load::load;
 pub use rows::RowsReader;
@@ -102,7 +102,7 @@ pub struct Loaded {
     pub table: Table,
     pub time: Micros,
     /// Of the file, from before it was read.
-    pub stamp: Option<watch::Stamp>,
+    pub stamp: Option<Stamp>,
 }
 
 /// The table of one lookup: read by the pipeline, replaced by a task.

@@ -6,13 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::spawn_blocking;
 
-use super::watch::{Stamp, Watch};
 use super::{Slot, load};
 use crate::config::{LookupFormat, LookupFrom, LookupSettings};
 use crate::model::Micros;
-
-/// How often a file is looked at.
-const POLL: Duration = Duration::from_secs(2);
+use crate::watch::{POLL, Stamp, Watch};
 
 pub async fn follow(path: PathBuf, settings: Arc<LookupSettings>, slot: Arc<Slot>, read: Option<Stamp>) {
     let LookupFrom::File { format, .. } = settings.from else {
@@ -39,7 +36,7 @@ pub async fn follow(path: PathBuf, settings: Arc<LookupSettings>, slot: Arc<Slot
     }
 }
 
-fn look(watch: &mut Watch, path: &Path, settings: &LookupSettings, slot: &Slot, format: LookupFormat) {
+fn look(watch: &mut Watch<Option<Stamp>>, path: &Path, settings: &LookupSettings, slot: &Slot, format: LookupFormat) {
     let stamp = Stamp::of(path);
     if !watch.is_due(stamp) {
         return;

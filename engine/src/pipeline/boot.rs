@@ -23,7 +23,7 @@ use super::waiting::{MARK, Waiting};
 use super::watermark::{InputTimes, SourceTime};
 use crate::config::{self, Settings};
 use crate::correlate::Correlator;
-use crate::detect::Detectors;
+use crate::detect::{Detectors, Loader, Reloads};
 use crate::forward::{Forwarder, Journal};
 use crate::model::{EventBatch, Incident, IncidentStatus, Micros, Severity, time, time::to_rfc3339};
 use crate::normalize::{DEDUPE_IDS_MAX, Normalizer};
@@ -46,7 +46,11 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         &settings.sources,
         &config::read_formats(settings.formats_dir.as_deref())?,
     )?;
-    let mut detectors = Detectors::load(&settings.plugins, Some(&dir.join("cache")))?;
+    let (loader, mut detectors) = Loader::start(
+        &settings.plugins,
+        Some(&dir.join("cache")),
+        super::rules::others(&normalizer),
+    )?;
     // A file that is missing or broken is told before anything else is touched.
     let tables = lookups::read(&settings.lookups).await?;
     let (store, mut recovered) = Store::open(&dir).await?;
@@ -149,6 +153,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         settings,
         normalizer,
         detectors,
+        reloads: Reloads::start(loader),
         correlator,
         journal,
         index,

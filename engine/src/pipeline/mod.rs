@@ -7,6 +7,7 @@ mod epoch;
 mod growth;
 mod lookups;
 mod report;
+mod rules;
 mod run;
 mod servers;
 mod sql;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 
 pub use boot::incidents;
 pub use lookups::ask;
+pub use rules::others;
 pub use servers::search_function;
 pub use sql::{VERB as SERVE_SQL, serve_sql};
 

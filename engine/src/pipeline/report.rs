@@ -226,7 +226,7 @@ fn plugin_part(health: &detect::PluginHealth) -> Part {
     }
 }
 
-/// A file that could not be used as a plugin.
+/// A file that could not be used as a plugin or for rules.
 fn refused_part(problem: &detect::PluginProblem) -> Part {
     let name = problem.path.file_name().unwrap_or(problem.path.as_os_str());
     Part {

@@ -20,7 +20,7 @@ use super::watermark::InputTimes;
 use super::{PipelineError, Status};
 use crate::config::{Settings, SourceKind};
 use crate::correlate::Correlator;
-use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Watermarks};
+use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Reloads, Watermarks};
 use crate::forward::{Forwarder, Journal};
 use crate::lookup::Lookups;
 use crate::model::{Micros, Offsets, RawBatch};
@@ -47,6 +47,7 @@ pub struct Parts {
     pub settings: Settings,
     pub normalizer: Normalizer,
     pub detectors: Detectors,
+    pub reloads: Reloads,
     pub correlator: Correlator,
     pub journal: Journal,
     pub index: Index,
@@ -88,6 +89,8 @@ pub struct Engine {
     expired_at: Option<Micros>,
     /// Detectors or the correlator may have something new to say.
     moved: bool,
+    /// When the rules that are in force came so, by the clock; `None` until they are in the tables.
+    pub(super) rules_time: Option<Micros>,
 }
 
 impl Engine {
@@ -108,6 +111,7 @@ impl Engine {
             in_flight: VecDeque::new(),
             expired_at: None,
             moved: false,
+            rules_time: None,
         }
     }
 
@@ -139,6 +143,7 @@ impl Engine {
         let mut last_beat = Instant::now();
         let mut last_report = Instant::now();
         let mut waiting_since = Instant::now();
+        self.tell_rules()?;
         self.report();
         while self.running > 0 {
             tokio::select! {
@@ -322,9 +327,11 @@ impl Engine {
 
     fn found(&mut self, found: DetectOutput) -> Result<(), PipelineError> {
         self.moved = true;
+        // Exceptions name what stands in the logs.
+        let detections = self.judge(found.detections);
         let redactor = &self.parts.redactor;
         let found = DetectOutput {
-            detections: redactor.detections(found.detections),
+            detections: redactor.detections(detections),
             relations: redactor.relations(found.relations),
         };
         self.count_detections(&found.detections);
@@ -339,6 +346,14 @@ impl Engine {
 
     /// Journals what changed, shows readers the newest rows, and seals the epoch when it is due.
     async fn beat(&mut self) -> Result<(), PipelineError> {
+        if let Some(change) = self.parts.reloads.take() {
+            let found = block_in_place(|| self.parts.detectors.release_before(&change));
+            self.found(found)?;
+            self.seal().await?;
+            block_in_place(|| self.parts.detectors.apply(change));
+            self.rules_time = None;
+            self.tell_rules()?;
+        }
         let caught_up = self.parts.times.quiet() && self.parts.events.is_empty();
         let (interval, bytes) = {
             let storage = &self.parts.settings.storage;
@@ -347,6 +362,7 @@ impl Engine {
         // Figures change after the last record too, when the watermark lets waiting rows go: they are worth an epoch of their own.
         if self.parts.epoch.is_old(interval) {
             self.tell_plugin_health(true)?;
+            self.tell_rules()?;
         }
         match self.parts.epoch.is_due(interval, bytes) {
             true => self.seal().await?,
@@ -397,6 +413,7 @@ impl Engine {
     /// Hands the epoch to the committer, with its incidents as they are now, and begins the next one.
     async fn seal(&mut self) -> Result<(), PipelineError> {
         self.tell_plugin_health(true)?;
+        self.tell_rules()?;
         block_in_place(|| self.publish(true))?;
         if self.parts.epoch.is_empty() {
             return Ok(());
@@ -412,7 +429,8 @@ impl Engine {
             let number = epoch.number;
             let tables = epoch.seal()?;
             let offsets = parts.offsets.clone();
-            let plugins = parts.detectors.digests();
+            let (plugins, plugin_configs) = (parts.detectors.digests(), parts.detectors.config_digests());
+            let rules = parts.detectors.rules().settings().digest.clone();
             if let Some(watermark) = self.expired_at.take() {
                 state.insert(WATERMARK.to_owned(), watermark.to_le_bytes().to_vec().into());
             }
@@ -431,6 +449,8 @@ impl Engine {
                 offsets,
                 state,
                 plugins,
+                plugin_configs,
+                rules,
             };
             Ok(Sealed {
                 data,

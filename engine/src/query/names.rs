@@ -26,13 +26,15 @@ const PLAIN: [Table; 4] = [
 ];
 
 /// Names that mean a query. A query may use the stored tables and the names above it.
-const MEANINGS: [(&str, &str); 6] = [
+const MEANINGS: [(&str, &str); 8] = [
     ("incidents", INCIDENTS),
     ("incident_path", INCIDENT_PATH),
     ("incident_evidence", INCIDENT_EVIDENCE),
     ("detections", DETECTIONS),
     ("relations", RELATIONS),
     ("entities", ENTITIES),
+    ("exceptions", EXCEPTIONS),
+    ("rules", RULES),
 ];
 
 /// The newest revision of every incident.
@@ -88,6 +90,30 @@ const ENTITIES: &str = "
           SELECT tenant, unnest(entities) AS entity, time AS first_seen, time AS last_seen, CAST(1 AS BIGINT) AS count
           FROM stored.detections)
     GROUP BY tenant, entity";
+
+/// Every exception as it was told of last, with all that it took away. One whose file is not in force any more is not active.
+const EXCEPTIONS: &str = "
+    SELECT p.exception, p.rule, p.matches, p.owner, p.reason, coalesce(p.created, s.first_time) AS created, p.expires,
+           s.hits, s.last_hit, coalesce(p.active AND p.rules_time = newest.time, false) AS active
+    FROM (SELECT *, row_number() OVER (PARTITION BY exception ORDER BY time DESC) AS age FROM stored.exception_parts) p
+    JOIN (SELECT exception, min(time) AS first_time, sum(hits) AS hits, max(last_hit) AS last_hit
+          FROM stored.exception_parts GROUP BY exception) s
+      ON p.exception = s.exception
+    CROSS JOIN (SELECT max(time) AS time FROM stored.rule_sets) newest
+    WHERE p.age = 1";
+
+/// The rules that are in force, and how many active exceptions there are from each.
+const RULES: &str = "
+    WITH newest AS (
+        SELECT r.* FROM stored.rule_sets r
+        JOIN (SELECT max(time) AS time FROM stored.rule_sets) latest ON r.time = latest.time)
+    SELECT n.plugin, n.version, n.digest, n.rule, n.title, n.severity, n.severity_shipped, n.techniques, n.enabled,
+           n.signed_by, coalesce(own.count, 0) + coalesce(of_all.count, 0) AS exceptions
+    FROM newest n
+    LEFT JOIN (SELECT rule, count(*) AS count FROM exceptions WHERE active GROUP BY rule) own
+      ON own.rule = concat(n.plugin, '/', n.rule)
+    LEFT JOIN (SELECT rule, count(*) AS count FROM exceptions WHERE active GROUP BY rule) of_all
+      ON of_all.rule = n.plugin";
 
 /// Gives `session` the names.
 pub(super) async fn register(session: &SessionContext, views: &Views) -> Result<()> {

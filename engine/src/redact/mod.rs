@@ -61,6 +61,13 @@ impl Redactor {
         self.0.is_some()
     }
 
+    /// Whether values of an entity kind, or of that column of a detection, can be personal and are not shown.
+    pub fn hides(&self, of: &str) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|policy| policy.kinds.contains(of) || of == "message")
+    }
+
     pub fn events(&self, events: &EventBatch) -> EventBatch {
         match &self.0 {
             Some(policy) => policy.events(events),

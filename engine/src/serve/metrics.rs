@@ -51,6 +51,11 @@ struct SinkLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ExceptionLabel {
+    exception: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct LookupLabel {
     lookup: String,
 }
@@ -139,6 +144,7 @@ pub struct Metrics {
     layers: Names,
     sinks: Names,
     lookups: Names,
+    exceptions: Names,
     records: BySource,
     bytes: BySource,
     events: BySource,
@@ -171,6 +177,7 @@ pub struct Metrics {
     lookup_loaded: Family<LookupLabel, Gauge<f64, AtomicU64>>,
     lookup_loads: Family<LookupLabel, Counter>,
     lookup_failures: Family<LookupLabel, Counter>,
+    exception_hits: Family<ExceptionLabel, Counter>,
     /// Incident revisions given by the alert journal.
     pub revisions: Counter,
     /// Epochs that became durable.
@@ -205,6 +212,7 @@ impl Metrics {
             layers: Names::default(),
             sinks: Names::default(),
             lookups: Names::default(),
+            exceptions: Names::default(),
             records: Family::default(),
             bytes: Family::default(),
             events: Family::default(),
@@ -237,6 +245,7 @@ impl Metrics {
             lookup_loaded: Family::default(),
             lookup_loads: Family::default(),
             lookup_failures: Family::default(),
+            exception_hits: Family::default(),
             revisions: Counter::default(),
             epochs: Counter::default(),
             epoch_seconds: Histogram::new(EPOCH_SECONDS),
@@ -390,6 +399,11 @@ impl Metrics {
             "Times that a lookup's table could not be read",
             self.lookup_failures.clone(),
         );
+        registry.register(
+            "exception_hits",
+            "Detections that an exception took away",
+            self.exception_hits.clone(),
+        );
         self.registry = registry;
     }
 
@@ -445,6 +459,13 @@ impl Metrics {
             detections: self.detections.get_or_create_owned(&label),
             relations: self.relations.get_or_create_owned(&label),
         }
+    }
+
+    /// The detections that the exception `name` took away.
+    pub fn exception_hits(&self, name: &str) -> Counter {
+        self.exception_hits.get_or_create_owned(&ExceptionLabel {
+            exception: self.exceptions.bounded(name),
+        })
     }
 
     /// Shows a plugin's absolute figures. They start at 0 with the process, so the counters never run backwards.

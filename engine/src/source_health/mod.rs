@@ -57,6 +57,17 @@ const REJECTS: Rule = Rule {
     impairs: true,
 };
 
+/// What the engine can find of sources: id, title, severity and techniques of each rule.
+pub fn rules() -> impl Iterator<Item = (&'static str, &'static str, Severity, &'static [&'static str])> {
+    let techniques = |impairs| if impairs { &[TOOLS, CLOUD_LOG][..] } else { &[] };
+    let rules = [SILENT, VOLUME_LOW, VOLUME_HIGH, REJECTS].into_iter();
+    rules.map(move |rule| (rule.id, rule.title, rule.severity, techniques(rule.impairs)))
+}
+
+/// ATT&CK: Disable or Modify Tools; Cloud Log.
+const TOOLS: &str = "T1685";
+const CLOUD_LOG: &str = "T1685.002";
+
 /// Begins the names of the state that is kept; source and tenant follow.
 const STATE: &str = "source-health/";
 
@@ -352,8 +363,7 @@ impl Watched {
             (Some(only), None) => only.clone(),
             _ => String::new(),
         };
-        // ATT&CK: Disable or Modify Tools; Cloud Log.
-        let technique = if layer == "cloud" { "T1685.002" } else { "T1685" };
+        let technique = if layer == "cloud" { CLOUD_LOG } else { TOOLS };
         let named = [self.name.as_str(), which];
         Detection {
             detection_id: Detection::id_of(&self.tenant, SOURCE_HEALTH, rule.id, &named).to_string(),

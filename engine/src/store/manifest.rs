@@ -35,7 +35,12 @@ pub(super) struct Manifest {
     pub epoch: u64,
     pub offsets: Offsets,
     pub state: BTreeMap<String, StateRef>,
+    /// What ran: digests of plugins, of their configurations, and of the rules' file. The latter are of no use but to look them up.
     pub plugins: BTreeMap<String, String>,
+    #[serde(default)]
+    pub plugin_configs: BTreeMap<String, String>,
+    #[serde(default)]
+    pub rules: String,
     pub tables: BTreeMap<Table, Vec<Add>>,
 }
 
@@ -59,6 +64,8 @@ impl Manifest {
             offsets: Offsets::new(),
             state: BTreeMap::new(),
             plugins: BTreeMap::new(),
+            plugin_configs: BTreeMap::new(),
+            rules: String::new(),
             tables: BTreeMap::new(),
         }
     }

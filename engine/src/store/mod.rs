@@ -44,8 +44,9 @@ pub use error::StoreError;
 pub use failpoint::failpoint;
 pub use mirror::{ViewReceiver, ViewSender};
 pub use rows::{
-    PluginHealth, detections_from_batches, detections_to_batch, incidents_from_batches, incidents_to_batches,
-    plugin_health_to_batch, rejected_to_batch, relations_from_batches, relations_to_batch,
+    ExceptionPart, PluginHealth, RuleState, detections_from_batches, detections_to_batch, exceptions_to_batch,
+    incidents_from_batches, incidents_to_batches, plugin_health_to_batch, rejected_to_batch, relations_from_batches,
+    relations_to_batch, rules_to_batch,
 };
 pub use tables::Table;
 pub use view::{TableView, View, Views};
@@ -71,6 +72,10 @@ pub struct EpochData {
     pub state: BTreeMap<String, Bytes>,
     /// Plugin id to the digest of the file that ran.
     pub plugins: BTreeMap<String, String>,
+    /// Plugin id to the digest of its configuration.
+    pub plugin_configs: BTreeMap<String, String>,
+    /// Digest of the rules' file; empty where there is none.
+    pub rules: String,
 }
 
 /// What the last run left.
@@ -222,6 +227,8 @@ fn prepare(dir: &Path, before: &Manifest, data: EpochData) -> Result<Manifest, S
         offsets: data.offsets,
         state,
         plugins: data.plugins,
+        plugin_configs: data.plugin_configs,
+        rules: data.rules,
         tables,
         ..Manifest::zero()
     };
@@ -360,13 +367,22 @@ fn newest_epoch(dir: &Path) -> Result<u64, StoreError> {
 async fn load_all(dir: &Path) -> Result<BTreeMap<Table, DeltaTable>, StoreError> {
     let mut deltas = BTreeMap::new();
     for table in Table::ALL {
-        let delta = delta::load(dir, table)
-            .await?
-            .ok_or_else(|| StoreError::NoData { dir: dir.to_path_buf() })?;
+        let delta = delta::load(dir, table).await?.ok_or_else(|| match has_tables(dir) {
+            true => StoreError::Schema {
+                table,
+                reason: "it is missing on disk; the engine adds it when it next runs there".into(),
+            },
+            false => StoreError::NoData { dir: dir.to_path_buf() },
+        })?;
         delta::check(table, &delta)?;
         deltas.insert(table, delta);
     }
     Ok(deltas)
+}
+
+/// Whether there are tables at all, of which some are new since.
+fn has_tables(dir: &Path) -> bool {
+    delta::table_dir(dir, Table::Events).join("_delta_log").is_dir()
 }
 
 /// A table whose log does not have the manifest's epoch yet.

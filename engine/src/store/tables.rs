@@ -23,10 +23,14 @@ pub enum Table {
     IncidentEvidence,
     Rejected,
     PluginHealth,
+    /// All rules that are in force from one moment on; the SQL name `rules` shows the newest.
+    RuleSets,
+    /// Exceptions as they were told of; the SQL name `exceptions` sums the parts.
+    ExceptionParts,
 }
 
 impl Table {
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 10] = [
         Table::Events,
         Table::Detections,
         Table::RelationParts,
@@ -35,6 +39,8 @@ impl Table {
         Table::IncidentEvidence,
         Table::Rejected,
         Table::PluginHealth,
+        Table::RuleSets,
+        Table::ExceptionParts,
     ];
 
     /// Name of its directory under `tables/`.
@@ -48,6 +54,8 @@ impl Table {
             Table::IncidentEvidence => "incident_evidence",
             Table::Rejected => "rejected",
             Table::PluginHealth => "plugin_health",
+            Table::RuleSets => "rule_sets",
+            Table::ExceptionParts => "exception_parts",
         }
     }
 
@@ -62,6 +70,8 @@ impl Table {
             Table::IncidentEvidence => &INCIDENT_EVIDENCE,
             Table::Rejected => &REJECTED,
             Table::PluginHealth => &PLUGIN_HEALTH,
+            Table::RuleSets => &RULE_SETS,
+            Table::ExceptionParts => &EXCEPTION_PARTS,
         }
     }
 
@@ -92,6 +102,8 @@ impl Table {
             Table::IncidentEvidence => &["incident_id"],
             Table::Rejected => &["ingested_time", "tenant", "source"],
             Table::PluginHealth => &["time", "plugin"],
+            Table::RuleSets => &["time"],
+            Table::ExceptionParts => &["time", "exception"],
         }
     }
 
@@ -125,6 +137,10 @@ fn maybe_text(name: &str) -> Field {
 
 fn time(name: &str) -> Field {
     Field::new(name, timestamp(), false)
+}
+
+fn maybe_time(name: &str) -> Field {
+    Field::new(name, timestamp(), true)
 }
 
 fn number(name: &str) -> Field {
@@ -246,6 +262,39 @@ static REJECTED: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("reason"),
         Field::new("raw", DataType::Binary, false),
         time("ingested_time"),
+    ])
+});
+
+static RULE_SETS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        time("time"),
+        text("plugin"),
+        text("version"),
+        text("digest"),
+        text("rule"),
+        text("title"),
+        text("severity"),
+        text("severity_shipped"),
+        texts("techniques"),
+        Field::new("enabled", DataType::Boolean, false),
+        maybe_text("signed_by"),
+    ])
+});
+
+static EXCEPTION_PARTS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        time("time"),
+        time("rules_time"),
+        text("exception"),
+        text("rule"),
+        text("matches"),
+        text("owner"),
+        text("reason"),
+        maybe_time("created"),
+        time("expires"),
+        number("hits"),
+        maybe_time("last_hit"),
+        Field::new("active", DataType::Boolean, false),
     ])
 });
 

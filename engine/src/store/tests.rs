@@ -139,6 +139,8 @@ pub(crate) fn epoch(epoch: u64, tables: impl IntoIterator<Item = (Table, RecordB
         offsets: offsets.into_iter().collect(),
         state: BTreeMap::from([("graph".to_string(), Bytes::from(format!("graph {epoch}")))]),
         plugins: BTreeMap::from([("prompt-injection".to_string(), "abc".to_string())]),
+        plugin_configs: BTreeMap::from([("prompt-injection".to_string(), "def".to_string())]),
+        rules: "ghi".to_string(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A guest whose configuration `{"mode":"…"}` chooses what it does wrong. Modes that name a fault commit it when the batch holds a
 //! row whose `api_operation` is `poison`; all others behave. A well-behaved row is counted under its key; every row is reported by
 //! rule `seen` with its key's count and the operation before it, so that a test sees order and state in the messages. In the modes
-//! that begin with `time`, a key that has been silent for ten seconds is reported by rule `silent` and forgotten.
+//! that begin with `time`, a key that has been silent for ten seconds is reported by rule `silent` and forgotten. `next` is a later
+//! release: it reads one more column, and its state has another form, which it makes of the one before.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -96,7 +97,7 @@ impl Guest for Hostile {
             if memory.mode == "no-restore" {
                 return Err("this state is not mine".into());
             }
-            if version > 2 {
+            if version > 2 && memory.mode != "next" {
                 return Err(format!("state of version {version}"));
             }
             let text = String::from_utf8(state).map_err(|error| error.to_string())?;
@@ -105,9 +106,10 @@ impl Guest for Hostile {
                 let (Some(key), Some(count), Some(last)) = (parts.next(), parts.next(), parts.next()) else {
                     return Err(format!("`{line}` is no state"));
                 };
+                let migrated = if memory.mode == "next" && version == 2 { " (migrated)" } else { "" };
                 let seen = Seen {
                     count: count.parse().map_err(|_| "no count".to_owned())?,
-                    last: last.to_owned(),
+                    last: format!("{last}{migrated}"),
                     time: parts.next().and_then(|time| time.parse().ok()).unwrap_or_default(),
                     id: parts.next().unwrap_or_default().to_owned(),
                 };
@@ -234,19 +236,23 @@ fn manifest(mode: &str) -> Manifest {
     if mode.starts_with("time") {
         rules.push(rule("silent", Severity::Medium));
     }
+    let mut columns = vec!["api_operation".to_owned(), "row_count".to_owned(), "event_id".to_owned()];
+    if mode == "next" {
+        columns.push("status_detail".to_owned());
+    }
     Manifest {
         id: if STATEFUL { "hostile-stateful" } else { "hostile" }.into(),
         version: "1.0.0".into(),
         description: "Misbehaves on demand.".into(),
         classes: Vec::new(),
         layers: vec!["cloud".into(), "gateway".into()],
-        columns: vec!["api_operation".into(), "row_count".into(), "event_id".into()],
+        columns,
         key: if STATEFUL {
             vec!["actor_user_uid".into()]
         } else {
             Vec::new()
         },
-        state_version: 2,
+        state_version: if mode == "next" { 3 } else { 2 },
         wants_time: mode.starts_with("time"),
         rules,
         config_schema: String::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::super::{Detectors, Watermarks};
+use super::super::{Detectors, Loader, Watermarks};
 use super::{Event, batch, event, events, shuffled};
 use crate::config::PluginSettings;
 use crate::model::{Detection, Micros};
@@ -42,6 +42,8 @@ impl Rig {
             call_time_max: Duration::from_millis(300),
             hide_words: false,
             config: Default::default(),
+            rules: None,
+            signed_by: Vec::new(),
         };
         for (name, mode) in plugins {
             fs::copy(
@@ -72,6 +74,23 @@ impl Rig {
 
     pub fn remove(&self, name: &str) {
         fs::remove_file(self.dir.path().join(name)).expect("removed");
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The file that a guest was copied from.
+    pub fn guest(&self, name: &str) -> PathBuf {
+        self.guests.join(format!("{name}.wasm"))
+    }
+
+    pub fn settings_mut(&mut self) -> &mut PluginSettings {
+        &mut self.settings
+    }
+
+    pub fn start(&self) -> (Loader, Detectors) {
+        Loader::start(&self.settings, Some(&self.guests.join("cache")), Vec::new()).expect("the sandbox starts")
     }
 
     pub fn load(&self) -> Detectors {

@@ -28,6 +28,10 @@ pub(super) fn times(values: impl Iterator<Item = Micros>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
 }
 
+pub(super) fn maybe_times(values: impl Iterator<Item = Option<Micros>>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter(values).with_timezone("UTC"))
+}
+
 pub(super) fn numbers(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values))
 }

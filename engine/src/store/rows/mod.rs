@@ -2,6 +2,7 @@
 
 mod columns;
 mod incidents;
+mod rules;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::error::StoreError;
 use super::tables::Table;
 
 pub use incidents::{incidents_from_batches, incidents_to_batches};
+pub use rules::{ExceptionPart, RuleState, exceptions_to_batch, rules_to_batch};
 
 use columns::{Rows, batch, counts, list_at, lists, maybe_texts, role_text, texts, times};
 
@@ -24,7 +26,7 @@ pub struct PluginHealth {
     /// SHA-256 of the plugin's file, in hexadecimal digits.
     pub digest: String,
     pub time: Micros,
-    /// ok, quarantined or refused.
+    /// ok, quarantined, refused or removed.
     pub status: String,
     pub reason: Option<String>,
     /// Counts since the engine started.

@@ -1,8 +1,12 @@
-//! When a file is to be read again.
+//! When a file is to be read again: for all who read files while the engine runs.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
+
+/// How often a file is looked at.
+pub const POLL: Duration = Duration::from_secs(2);
 
 /// How often a file that could not be used is tried again although nothing about it changed: what was wrong may lie around it.
 const POLLS_TO_RETRY: u32 = 30;
@@ -31,17 +35,17 @@ impl Stamp {
     }
 }
 
-/// A file that is looked at time and again.
-pub struct Watch {
+/// A file, or files that belong together, looked at time and again; `S` is what a look shows of them.
+pub struct Watch<S> {
     /// As it was when it was read last.
-    read: Option<Stamp>,
+    read: S,
     /// As it was at the last look.
-    seen: Option<Stamp>,
+    seen: S,
     retry_in: Option<u32>,
 }
 
-impl Watch {
-    pub fn new(read: Option<Stamp>) -> Watch {
+impl<S: Copy + PartialEq> Watch<S> {
+    pub fn new(read: S) -> Watch<S> {
         Watch {
             read,
             seen: read,
@@ -50,7 +54,7 @@ impl Watch {
     }
 
     /// Whether to read it: it is another than was read, and was the same at the last look, so that nobody is writing it.
-    pub fn is_due(&mut self, now: Option<Stamp>) -> bool {
+    pub fn is_due(&mut self, now: S) -> bool {
         let is_quiet = std::mem::replace(&mut self.seen, now) == now;
         if let Some(polls) = &mut self.retry_in {
             *polls = polls.saturating_sub(1);
@@ -58,12 +62,12 @@ impl Watch {
         is_quiet && (self.read != now || self.retry_in == Some(0))
     }
 
-    pub fn was_read(&mut self, stamp: Option<Stamp>) {
+    pub fn was_read(&mut self, stamp: S) {
         self.read = stamp;
         self.retry_in = None;
     }
 
-    pub fn failed(&mut self, stamp: Option<Stamp>) {
+    pub fn failed(&mut self, stamp: S) {
         self.read = stamp;
         self.retry_in = Some(POLLS_TO_RETRY);
     }

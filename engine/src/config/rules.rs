@@ -1,0 +1,616 @@
+//! The rules' file: what an operator may change of detectors while the engine runs, and which of their detections are not wanted. A file
+//! of its own, because it is read again when it changes, and because other people write it than the rest of the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use chrono::{DateTime, NaiveDate, NaiveTime};
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+use sha2::{Digest, Sha256};
+
+use super::ConfigError;
+use super::document::{Document, Fault, Place};
+use super::source::Texts;
+use crate::model::{Detection, Entity, EntityRole, EventSchema, Micros, Severity};
+
+/// Largest file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Most exceptions: every detection is held against those of its plugin.
+const EXCEPTIONS_MAX: usize = 1024;
+/// Longest name, owner, reason and value, in bytes: they stand in tables and metrics.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// What the rules' file says, validated as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RuleSettings {
+    /// Changes to rules, by `PLUGIN/RULE`; under `PLUGIN` those to all rules of a plugin that are not named themselves.
+    pub rules: BTreeMap<String, RuleOverride>,
+    /// In the order in which they are tried.
+    pub exceptions: Vec<ExceptionSettings>,
+    /// JSON configuration per plugin id.
+    pub config: BTreeMap<String, serde_json::Value>,
+    /// SHA-256 of the file in hexadecimal; empty where there is none.
+    pub digest: String,
+    /// Where each name of a plugin or a rule stands, as the beginning of a message.
+    pub names: Vec<(String, String)>,
+}
+
+/// What is other than the plugin has it; `None`: as it has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleOverride {
+    pub enabled: Option<bool>,
+    pub severity: Option<Severity>,
+}
+
+/// Detections that somebody answers for not wanting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExceptionSettings {
+    pub name: String,
+    /// `PLUGIN/RULE`, or `PLUGIN` for all of its rules.
+    pub rule: String,
+    /// All of these must hold.
+    pub conditions: Vec<Condition>,
+    pub owner: String,
+    pub reason: String,
+    pub created: Option<Micros>,
+    /// Event time from which on it does not hold any more.
+    pub expires: Micros,
+}
+
+impl ExceptionSettings {
+    /// Whether it takes the detection away.
+    pub fn holds(&self, detection: &Detection) -> bool {
+        detection.time < self.expires
+            && names(&self.rule, &detection.plugin, &detection.rule)
+            && self.conditions.iter().all(|condition| condition.holds(detection))
+    }
+}
+
+/// Whether `name` is the rule's own, or that of its plugin.
+fn names(name: &str, plugin: &str, rule: &str) -> bool {
+    match name.strip_prefix(plugin) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('/') == Some(rule),
+        None => false,
+    }
+}
+
+/// What a column of a detection must be, or every entity of a kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// `tenant`, `layer`, `action`, `message`, or a kind of entity.
+    pub of: String,
+    /// One of them is enough.
+    values: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Pattern {
+    /// `*` stands for any text.
+    Text(String),
+    Network(IpNet),
+}
+
+/// Columns of a detection that a condition may name.
+const COLUMNS: [&str; 4] = ["tenant", "layer", "action", "message"];
+
+impl Condition {
+    /// Who acted is decisive: where entities of the kind did, each of them must be among the values, else each that is named at all.
+    /// A detection about somebody else too is kept.
+    fn holds(&self, detection: &Detection) -> bool {
+        let column = match self.of.as_str() {
+            "tenant" => Some(&detection.tenant),
+            "layer" => Some(&detection.layer),
+            "action" => Some(&detection.action),
+            "message" => Some(&detection.message),
+            _ => None,
+        };
+        if let Some(text) = column {
+            return self.is_met_by(text);
+        }
+        let of_kind = || detection.entities.iter().filter(|held| *held.entity.kind == *self.of);
+        let acted = of_kind().any(|held| held.role == EntityRole::Actor);
+        let mut decisive = of_kind()
+            .filter(|held| !acted || held.role == EntityRole::Actor)
+            .peekable();
+        decisive.peek().is_some() && decisive.all(|held| self.is_met_by(&held.entity.value))
+    }
+
+    fn is_met_by(&self, text: &str) -> bool {
+        self.values.iter().any(|value| match value {
+            Pattern::Text(pattern) => is_like(text, pattern),
+            Pattern::Network(network) => text.parse::<IpAddr>().is_ok_and(|address| network.contains(&address)),
+        })
+    }
+}
+
+impl fmt::Display for Condition {
+    /// `principal = ann@example.com or bob@example.com`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = ", self.of)?;
+        for (index, value) in self.values.iter().enumerate() {
+            let or = if index > 0 { " or " } else { "" };
+            match value {
+                Pattern::Text(text) => write!(f, "{or}{text}")?,
+                Pattern::Network(network) => write!(f, "{or}{network}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` is `pattern`, in which each `*` stands for any text.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return text == pattern;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    // The earliest place of each part leaves the most for those after it.
+    for part in parts {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    text.ends_with(last)
+}
+
+/// Reads and validates the rules' file at `path`. `taken`: plugins that the main configuration configures.
+pub fn load_rules(path: &Path, taken: &BTreeMap<String, serde_json::Value>) -> Result<RuleSettings, ConfigError> {
+    let file = path.display().to_string();
+    let unreadable = |reason: String| ConfigError(format!("{file}: cannot read the rules: {reason}"));
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        let reason = format!("valid is a regular file of {FILE_BYTES_MAX} bytes at most");
+        return Err(unreadable(reason));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let settings = parse_rules(&text, &file)?;
+    match settings.config.keys().find(|name| taken.contains_key(*name)) {
+        None => Ok(settings),
+        Some(name) => {
+            let place = settings.names.iter().rev().find(|(named, _)| named == name);
+            let place = place.map_or("", |(_, place)| place);
+            Err(ConfigError(format!(
+                "{place}{name} is configured in the main configuration too ([plugins.config.{name}]); valid is one of the two"
+            )))
+        }
+    }
+}
+
+/// Validates the text of a rules' file; `file` names it in errors.
+pub fn parse_rules(text: &str, file: &str) -> Result<RuleSettings, ConfigError> {
+    let document = Document::parse(text, file)?;
+    let rules: Rules = document.read()?;
+    let mut settings = rules.validate(&document).map_err(|fault| document.fault(&fault))?;
+    settings.digest = hex::encode(Sha256::digest(text));
+    Ok(settings)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    #[serde(default)]
+    rule: Vec<Rule>,
+    #[serde(default)]
+    exception: Vec<Exception>,
+    #[serde(default)]
+    config: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    name: String,
+    enabled: Option<bool>,
+    severity: Option<Severity>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exception {
+    name: String,
+    rule: String,
+    #[serde(rename = "match")]
+    matching: BTreeMap<String, Texts>,
+    owner: String,
+    reason: String,
+    created: Option<Moment>,
+    expires: Moment,
+}
+
+/// A date, which means its beginning in UTC, or a time with its offset; as a text or as TOML's own.
+#[derive(Clone, Copy)]
+struct Moment(Micros);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+        deserializer.deserialize_any(MomentVisitor)
+    }
+}
+
+struct MomentVisitor;
+
+impl<'de> Visitor<'de> for MomentVisitor {
+    type Value = Moment;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a date such as 2026-12-31 or a time such as 2026-12-31T18:00:00Z")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
+        let date = || {
+            text.parse::<NaiveDate>()
+                .ok()
+                .map(|date| date.and_time(NaiveTime::MIN).and_utc())
+        };
+        let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
+        match time.or_else(date) {
+            Some(time) => Ok(Moment(time.timestamp_micros())),
+            None => Err(E::custom(format!(
+                "`{text}` is no date such as 2026-12-31 and no time with its offset such as 2026-12-31T18:00:00Z"
+            ))),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Moment, A::Error> {
+        let own = toml::value::Datetime::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        self.visit_str(&own.to_string())
+    }
+}
+
+impl Rules {
+    fn validate(self, document: &Document<'_>) -> Result<RuleSettings, Fault> {
+        let mut rules = BTreeMap::new();
+        let mut names = Vec::new();
+        for (index, rule) in self.rule.into_iter().enumerate() {
+            let place = Place::Entry("rule", index);
+            let wrong = |message: String| Fault::new(place, "name", message);
+            check_name(&rule.name).map_err(wrong)?;
+            names.push((rule.name.clone(), document.at(place, "name")));
+            let change = RuleOverride {
+                enabled: rule.enabled,
+                severity: rule.severity,
+            };
+            if change == RuleOverride::default() {
+                return Err(wrong("it changes nothing; valid are `enabled` and `severity`".into()));
+            }
+            if rules.insert(rule.name, change).is_some() {
+                return Err(wrong("this name stands twice".into()));
+            }
+        }
+        if self.exception.len() > EXCEPTIONS_MAX {
+            let message = format!("{} exceptions; {EXCEPTIONS_MAX} are allowed", self.exception.len());
+            return Err(Fault::new(Place::Whole, "exception", message));
+        }
+        let mut seen = BTreeSet::new();
+        let mut exceptions = Vec::new();
+        for (index, exception) in self.exception.into_iter().enumerate() {
+            let place = Place::Entry("exception", index);
+            if !seen.insert(exception.name.clone()) {
+                let message = "this name stands twice; every exception needs its own";
+                return Err(Fault::new(place, "name", message));
+            }
+            names.push((exception.rule.clone(), document.at(place, "rule")));
+            exceptions.push(exception.validate(place)?);
+        }
+        let configured = self.config.keys();
+        names.extend(configured.map(|name| (name.clone(), document.at(Place::Table("config"), name))));
+        Ok(RuleSettings {
+            rules,
+            exceptions,
+            config: self.config,
+            digest: String::new(),
+            names,
+        })
+    }
+}
+
+impl Exception {
+    fn validate(self, place: Place) -> Result<ExceptionSettings, Fault> {
+        for (key, text) in [("name", &self.name), ("owner", &self.owner), ("reason", &self.reason)] {
+            if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+                let message = format!("{key}: valid is one line of 1 to {TEXT_BYTES_MAX} bytes");
+                return Err(Fault::new(place, key, message));
+            }
+        }
+        check_name(&self.rule).map_err(|message| Fault::new(place, "rule", message))?;
+        let created = self.created.map(|created| created.0);
+        if created.is_some_and(|created| created >= self.expires.0) {
+            return Err(Fault::new(place, "expires", "expires: it lies before `created`"));
+        }
+        let conditions = self.matching.into_iter().map(|(of, values)| condition(of, values));
+        let conditions: Result<_, String> = conditions.collect();
+        Ok(ExceptionSettings {
+            name: self.name,
+            rule: self.rule,
+            conditions: conditions.map_err(|message| Fault::new(place, "match", format!("match: {message}")))?,
+            owner: self.owner,
+            reason: self.reason,
+            created,
+            expires: self.expires.0,
+        })
+    }
+}
+
+fn condition(of: String, values: Texts) -> Result<Condition, String> {
+    let kinds = EventSchema::get().entity_kinds();
+    let is_kind = kinds.contains(of.as_str());
+    if !is_kind && !COLUMNS.contains(&of.as_str()) {
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        return Err(format!(
+            "`{of}` is nothing that a detection has; valid are {} and the entities {}",
+            COLUMNS.join(", "),
+            kinds.join(", ")
+        ));
+    }
+    let values = values.into_vec();
+    if values.is_empty()
+        || values
+            .iter()
+            .any(|value| value.trim().is_empty() || value.len() > TEXT_BYTES_MAX)
+    {
+        return Err(format!(
+            "{of}: valid is a text of 1 to {TEXT_BYTES_MAX} bytes, or a list of such"
+        ));
+    }
+    let pattern = |value: &String| -> Result<Pattern, String> {
+        if of == "address" && !value.contains('*') {
+            let network = value
+                .parse::<IpNet>()
+                .or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
+            let network = network.map_err(|_| {
+                format!(
+                    "address = \"{value}\": valid are an address, a network such as \"10.0.0.0/8\", and a name with `*`"
+                )
+            })?;
+            return Ok(Pattern::Network(plain(network)));
+        }
+        // As the engine writes it in detections.
+        match Entity::canonical(&of, value).filter(|_| is_kind) {
+            Some(entity) if *entity.kind != *of => {
+                let kind = entity.kind;
+                Err(format!(
+                    "{of} = \"{value}\": that is a {kind}; valid is {kind} = \"{value}\""
+                ))
+            }
+            Some(entity) => Ok(Pattern::Text(entity.value.to_string())),
+            None => Ok(Pattern::Text(value.clone())),
+        }
+    };
+    let values = values.iter().map(pattern).collect::<Result<_, _>>()?;
+    Ok(Condition { of, values })
+}
+
+/// An IPv4 network however it is written: detections name IPv4 addresses as such.
+fn plain(network: IpNet) -> IpNet {
+    if let IpNet::V6(six) = network
+        && let Some(four) = six.addr().to_ipv4_mapped()
+        && six.prefix_len() >= 96
+        && let Ok(four) = ipnet::Ipv4Net::new(four, six.prefix_len() - 96)
+    {
+        return IpNet::V4(four.trunc());
+    }
+    network.trunc()
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let (plugin, rule) = name.split_once('/').unwrap_or((name, "all"));
+    if plugin.is_empty() || rule.is_empty() || name.len() > TEXT_BYTES_MAX {
+        return Err(format!(
+            "\"{name}\": valid is PLUGIN/RULE, such as \"gateway-key-abuse/new-address\", or PLUGIN for all of its rules"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RoledEntity;
+
+    const EXAMPLE: &str = r#"
+[[rule]]
+name = "gateway-key-abuse/new-address"
+severity = "low"
+[[rule]]
+name = "vector-bulk-access"
+enabled = false
+[[exception]]
+name = "backup"
+rule = "cloud-credential-misuse/mass-read"
+match = { principal = ["Ann@Example.com", "svc-*"], address = "10.1.2.3/8" }
+owner = "secops"
+reason = "Nightly copy"
+created = 2026-02-01
+expires = "2026-03-01T12:00:00+02:00"
+[config.prompt-injection]
+threshold = 4
+"#;
+
+    fn detection(entities: &[(EntityRole, &str)]) -> Detection {
+        let entity = |(role, text): &(EntityRole, &str)| RoledEntity {
+            role: *role,
+            entity: Entity::parse(text).expect("an entity"),
+        };
+        Detection {
+            detection_id: "d".into(),
+            tenant: "default".into(),
+            time: 0,
+            plugin: "cloud-credential-misuse".into(),
+            plugin_version: "1".into(),
+            rule: "mass-read".into(),
+            severity: Severity::High,
+            title: String::new(),
+            message: String::new(),
+            techniques: Vec::new(),
+            entities: entities.iter().map(entity).collect(),
+            event_ids: vec!["e".into()],
+            layer: "cloud".into(),
+            action: "GetObject".into(),
+            late: false,
+        }
+    }
+
+    #[test]
+    fn an_example_is_understood() {
+        let settings = parse_rules(EXAMPLE, "r.toml").expect("valid");
+        let changed = settings.rules["gateway-key-abuse/new-address"];
+        assert_eq!((changed.enabled, changed.severity), (None, Some(Severity::Low)));
+        assert_eq!(settings.rules["vector-bulk-access"].enabled, Some(false));
+        let backup = &settings.exceptions[0];
+        assert_eq!(backup.created, Some(1_769_904_000_000_000));
+        assert_eq!(backup.expires, 1_772_359_200_000_000);
+        let matches: Vec<String> = backup.conditions.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            matches,
+            ["address = 10.0.0.0/8", "principal = ann@example.com or svc-*"]
+        );
+        assert_eq!(settings.config["prompt-injection"]["threshold"], 4);
+        assert_eq!(settings.digest.len(), 64);
+        let places: Vec<&str> = settings.names.iter().map(|(_, place)| place.as_str()).collect();
+        assert_eq!(
+            places[0],
+            "r.toml:3:8: [[rule]] name = \"gateway-key-abuse/new-address\": "
+        );
+        assert!(
+            places[2].starts_with("r.toml:10:8: [[exception]] name = \"backup\""),
+            "{places:?}"
+        );
+        assert!(places[3].starts_with("r.toml:1"), "{places:?}");
+        assert_eq!(parse_rules("", "r.toml").expect("nothing is changed").exceptions, []);
+    }
+
+    #[test]
+    fn an_exception_holds_for_what_it_names_alone() {
+        use EntityRole::{Actor, Context, Target};
+        let exception = parse_rules(EXAMPLE, "r.toml").expect("valid").exceptions.remove(0);
+        let ann = (Actor, "principal:ann@example.com");
+        let inside = (Context, "address:10.9.9.9");
+        let holds = |entities: &[(EntityRole, &str)]| exception.holds(&detection(entities));
+        assert!(holds(&[ann, inside]));
+        assert!(holds(&[(Actor, "principal:svc-copy"), inside]));
+        assert!(holds(&[ann, (Target, "principal:eve"), inside]), "she acted");
+        assert!(!holds(&[ann, (Actor, "principal:eve"), inside]), "somebody else, too");
+        assert!(!holds(&[ann]), "no address");
+        assert!(
+            !holds(&[ann, inside, (Context, "address:203.0.113.7")]),
+            "another address, too"
+        );
+        assert!(!holds(&[ann, (Context, "address:nowhere")]));
+        assert!(!holds(&[(Actor, "principal:eve"), inside]));
+
+        let mut other = detection(&[ann, inside]);
+        other.time = exception.expires - 1;
+        assert!(exception.holds(&other));
+        other.time += 1;
+        assert!(!exception.holds(&other), "it has expired");
+        other.time = 0;
+        other.rule = "mass-write".into();
+        assert!(!exception.holds(&other));
+        let of_plugin = ExceptionSettings {
+            rule: "cloud-credential-misuse".into(),
+            ..exception
+        };
+        assert!(of_plugin.holds(&other));
+        other.plugin = "cloud-credential-misuse-2".into();
+        assert!(!of_plugin.holds(&other));
+    }
+
+    #[test]
+    fn patterns_and_networks() {
+        for (text, pattern, is) in [
+            ("abc", "abc", true),
+            ("abcd", "abc", false),
+            ("abcd", "a*d", true),
+            ("abcd", "a*c", false),
+            ("aXbXc", "*X*c", true),
+            ("aa", "a*a", true),
+            ("a", "a*a", false),
+            ("anything", "*", true),
+            ("ab", "*b*b", false),
+        ] {
+            assert_eq!(is_like(text, pattern), is, "{text} like {pattern}");
+        }
+        let network = |text: &str| {
+            let values = Texts::One(text.into());
+            condition("address".into(), values).map(|condition| condition.to_string())
+        };
+        assert_eq!(network("::ffff:192.0.2.9").as_deref(), Ok("address = 192.0.2.9/32"));
+        assert_eq!(network("2001:db8::1/32").as_deref(), Ok("address = 2001:db8::/32"));
+        assert!(network("10.0.0.0/33").is_err());
+    }
+
+    #[track_caller]
+    fn refused(from: &str, to: &str, words: &[&str]) {
+        assert!(EXAMPLE.contains(from), "the example has no {from}");
+        let message = parse_rules(&EXAMPLE.replacen(from, to, 1), "r.toml").expect_err("refused");
+        let message = message.to_string();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        for word in words {
+            assert!(message.contains(word), "`{word}` is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        refused("\"low\"", "\"lowest\"", &["r.toml:4:12:", "lowest", "informational"]);
+        refused(
+            "enabled = false",
+            "enable = false",
+            &["r.toml:7:1:", "enable", "enabled"],
+        );
+        refused("enabled = false\n", "", &["r.toml:6:8:", "changes nothing"]);
+        refused(
+            "\"vector-bulk-access\"",
+            "\"gateway-key-abuse/new-address\"",
+            &["r.toml:6:8:", "twice"],
+        );
+        refused("\"vector-bulk-access\"", "\"/x\"", &["r.toml:6:8:", "PLUGIN/RULE"]);
+        refused(
+            "principal =",
+            "person =",
+            &["r.toml:11:9:", "`person`", "principal", "tenant"],
+        );
+        refused(
+            "10.1.2.3/8",
+            "10.1.2.300",
+            &["r.toml:11:9:", "10.1.2.300", "10.0.0.0/8"],
+        );
+        refused("\"svc-*\"", "\"\"", &["r.toml:11:9:", "principal", "512"]);
+        refused(
+            "\"svc-*\"",
+            "\"arn:aws:sts::111122223333:assumed-role/a/b\"",
+            &["r.toml:11:9:", "valid is session ="],
+        );
+        refused("owner = \"secops\"\n", "", &["backup", "owner"]);
+        refused("\"Nightly copy\"", "\" \"", &["r.toml:13:10:", "reason"]);
+        refused(
+            "\"2026-03-01T12:00:00+02:00\"",
+            "\"soon\"",
+            &["r.toml:15:11:", "soon", "2026-12-31"],
+        );
+        refused(
+            "\"2026-03-01T12:00:00+02:00\"",
+            "2026-03-01T12:00:00",
+            &["r.toml:15:", "offset"],
+        );
+        refused(
+            "\"2026-03-01T12:00:00+02:00\"",
+            "2026-01-01",
+            &["r.toml:15:11:", "before"],
+        );
+        refused("match = ", "# ", &["match"]);
+        refused(
+            "[config.prompt-injection]",
+            "[conf.prompt-injection]",
+            &["conf", "config"],
+        );
+    }
+}
