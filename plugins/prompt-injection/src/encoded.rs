@@ -5,8 +5,11 @@ const SHORTEST: usize = 24;
 /// How many runs are read.
 const MOST: usize = 8;
 
+/// Undoes a cipher.
+type Undo = fn(&str) -> String;
+
 /// Words that announce a cipher over the whole text, and what undoes it.
-const ANNOUNCED: &[(&str, fn(&str) -> String)] = &[
+const ANNOUNCED: &[(&str, Undo)] = &[
     ("rot13", rot13),
     ("rot-13", rot13),
     ("caesar", rot13),
@@ -26,7 +29,7 @@ pub fn texts(text: &str) -> Vec<String> {
         .take(MOST)
         .collect();
     let lower = text.to_ascii_lowercase();
-    let mut done: Option<fn(&str) -> String> = None;
+    let mut done: Option<Undo> = None;
     for (word, undo) in ANNOUNCED {
         let repeats = done.is_some_and(|done| std::ptr::fn_addr_eq(done, *undo));
         if !repeats && lower.contains(word) {
@@ -53,7 +56,7 @@ fn reversed(text: &str) -> String {
 }
 
 fn hexadecimal(run: &str) -> Option<Vec<u8>> {
-    if run.len() % 2 != 0 {
+    if !run.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

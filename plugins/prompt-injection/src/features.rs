@@ -16,7 +16,7 @@ const REACH: usize = 6;
 /// The features of a text.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
-    /// Buckets of what may speak for and against, each once, in order.
+    /// Buckets of what may speak for and against, each once.
     pub telling: Vec<u16>,
     /// Buckets of what can only speak against.
     pub calming: Vec<u16>,
@@ -24,10 +24,10 @@ pub struct Features {
 
 /// Finds features.
 pub struct Extractor {
-    vocabularies: Vec<Vocabulary>,
+    vocabularies: [Vocabulary; 2],
     /// Of each vocabulary, what speaks for an attack alone, and what only beside another of these.
-    strong: Vec<Classes>,
-    common: Vec<Classes>,
+    strong: [Classes; 2],
+    common: [Classes; 2],
     /// How unusual a word must be to speak for an attack by standing at the beginning of a sentence.
     at_begin: Tier,
 }
@@ -36,9 +36,9 @@ impl Extractor {
     /// For what a caller asks.
     pub fn requests() -> Self {
         Self {
-            vocabularies: vec![Vocabulary::new(words::VOCABULARY), Vocabulary::new(harm::VOCABULARY)],
-            strong: vec![words::STRONG, !(harm::COMMON | harm::ORDINARY)],
-            common: vec![words::COMMON, harm::COMMON],
+            vocabularies: [Vocabulary::new(words::VOCABULARY), Vocabulary::new(harm::VOCABULARY)],
+            strong: [words::STRONG, !(harm::COMMON | harm::ORDINARY)],
+            common: [words::COMMON, harm::COMMON],
             at_begin: Tier::Strong,
         }
     }
@@ -46,9 +46,9 @@ impl Extractor {
     /// For single sentences of what a tool gives back.
     pub fn sentences() -> Self {
         Self {
-            vocabularies: vec![Vocabulary::new(task::VOCABULARY)],
-            strong: vec![task::STRONG],
-            common: vec![!task::STRONG],
+            vocabularies: [Vocabulary::new(task::VOCABULARY), Vocabulary::new(&[])],
+            strong: [task::STRONG, 0],
+            common: [!task::STRONG, 0],
             at_begin: Tier::Common,
         }
     }
@@ -57,28 +57,28 @@ impl Extractor {
     pub fn of(&self, words: &[String]) -> Features {
         let words = &words[..words.len().min(MOST_WORDS)];
         let hashes: Vec<u32> = words.iter().map(|word| hash(word)).collect();
-        let classes: Vec<Vec<Classes>> = words
+        let classes: Vec<[Classes; 2]> = words
             .iter()
-            .map(|word| self.vocabularies.iter().map(|held| held.classes(word)).collect())
+            .map(|word| [0, 1].map(|held: usize| self.vocabularies[held].classes(word)))
             .collect();
         let tiers: Vec<Tier> = classes.iter().map(|classes| self.tier(classes)).collect();
-        let mut found = Features::default();
+        let (mut telling, mut calming) = (Buckets::default(), Buckets::default());
         let mut begins = 0;
         for at in 0..words.len() {
             if words[at] == "." {
                 begins = at + 1;
                 continue;
             }
-            found.calming.push(mix(1, hashes[at], 0));
-            let tier = tiers[at];
-            let mut add = |telling: bool, bucket: u16| match telling {
-                true => found.telling.push(bucket),
-                false => found.calming.push(bucket),
+            let (tier, own) = (tiers[at], concepts(classes[at]));
+            let mut add = |tells: bool, bucket: u16| match tells {
+                true => telling.add(bucket),
+                false => calming.add(bucket),
             };
+            add(false, mix(1, hashes[at], 0));
             if tier == Tier::Strong {
                 add(true, mix(2, hashes[at], 0));
             }
-            for one in concepts(&classes[at]) {
+            for one in own.clone() {
                 add(tier == Tier::Strong, mix(3, one, 0));
                 if at == begins {
                     add(tier >= self.at_begin, mix(4, one, 0));
@@ -87,26 +87,54 @@ impl Extractor {
             if at > begins {
                 add(tells(tiers[at - 1], tier), mix(5, hashes[at - 1], hashes[at]));
             }
+            if tier == Tier::Unknown {
+                continue;
+            }
             for before in at.saturating_sub(REACH).max(begins)..at {
                 let tells = tells(tiers[before], tier);
-                for one in concepts(&classes[before]) {
-                    for two in concepts(&classes[at]) {
+                for one in concepts(classes[before]) {
+                    for two in own.clone() {
                         add(tells, mix(6, one, two));
                     }
                 }
             }
         }
-        for list in [&mut found.telling, &mut found.calming] {
-            list.sort_unstable();
-            list.dedup();
+        Features {
+            telling: telling.found,
+            calming: calming.found,
         }
-        found
+    }
+}
+
+/// Buckets, each once.
+struct Buckets {
+    seen: [u64; BUCKETS / 64],
+    found: Vec<u16>,
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Self {
+            seen: [0; BUCKETS / 64],
+            found: Vec::new(),
+        }
+    }
+}
+
+impl Buckets {
+    fn add(&mut self, bucket: u16) {
+        // A bucket is below BUCKETS by its mask.
+        let (word, bit) = (usize::from(bucket) / 64, 1 << (bucket % 64));
+        if self.seen[word] & bit == 0 {
+            self.seen[word] |= bit;
+            self.found.push(bucket);
+        }
     }
 }
 
 impl Extractor {
-    fn tier(&self, classes: &[Classes]) -> Tier {
-        let any = |of: &[Classes]| classes.iter().zip(of).any(|(held, of)| held & of != 0);
+    fn tier(&self, classes: &[Classes; 2]) -> Tier {
+        let any = |of: &[Classes; 2]| classes.iter().zip(of).any(|(held, of)| held & of != 0);
         if any(&self.strong) {
             Tier::Strong
         } else if any(&self.common) {
@@ -138,9 +166,9 @@ fn tells(one: Tier, two: Tier) -> bool {
 }
 
 /// Numbers of the classes that a word is of.
-fn concepts(classes: &[Classes]) -> impl Iterator<Item = u32> {
-    classes.iter().zip(0..).flat_map(|(held, which)| {
-        let mut left = *held;
+fn concepts(classes: [Classes; 2]) -> impl Iterator<Item = u32> + Clone {
+    classes.into_iter().zip(0..).flat_map(|(held, which)| {
+        let mut left = held;
         std::iter::from_fn(move || {
             let bit = left.trailing_zeros();
             left &= left.wrapping_sub(1);

@@ -21,7 +21,7 @@ const GRAMMARS: [&str; 4] = [
 /// By their order in `HEADS`.
 const LABELS: [&str; HEADS.len()] = ["manipulation", "harm", "abuse", "instruction"];
 /// How sure each head must be. Manipulations have rules as well, so there the model may be careful.
-const SHIFTS: [f32; HEADS.len()] = [0.4, 0.15, 0.3, 0.5];
+const SHIFTS: [f32; HEADS.len()] = [0.35, 0.0, 0.25, 0.5];
 /// Clean documents.
 const MAILS: &str = "bipia-context-email";
 /// From this score a text is reported.
