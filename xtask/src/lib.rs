@@ -11,6 +11,7 @@ pub mod languages;
 pub mod plugins;
 pub mod rsyslog;
 pub mod test;
+pub mod train;
 
 /// Root of the workspace.
 pub fn root() -> &'static Path {

@@ -34,6 +34,11 @@ const VERBS: &[Verb] = &[
         xtask::eval::main,
     ),
     (
+        "train",
+        "make the weights of the detectors that have learned any [--data DIR] [--leave-one-out]",
+        xtask::train::main,
+    ),
+    (
         "fuzz",
         "look for inputs that break a decoder [TARGET] [--seconds N] [--replay FILE]",
         xtask::fuzz::main,

@@ -1,18 +1,30 @@
-//! Prompt injection and jailbreak in the traffic of AI gateways.
+//! Prompt injection, jailbreak and requests for harm in the traffic of AI gateways.
 //!
 //! A prompt is read as a model reads it (`fold`), its words are put into classes (`words`), classes near one another make
-//! signals (`phrases`), and signals of several families add up (`score`). One detection a request, of the family that
-//! weighs most.
+//! signals (`phrases`), a linear model (`model`, over `features`) says what the whole reads like, and signals of several
+//! families add up (`score`). One detection a request, of the family that weighs most; what tools gave back (`retrieved`) and the
+//! answer (`answer`) have rules of their own.
 
-use sentrail_plugin::{Batch, Detector, Findings, Manifest, Severity, col, config};
+use answer::{Answers, Danger};
+use sentrail_plugin::{Batch, Detector, Findings, Manifest, Row, Severity, col, config};
 
+mod answer;
 mod encoded;
+mod features;
 mod fold;
+mod harm;
+mod model;
 mod phrases;
+mod retrieved;
 mod rules;
 mod score;
+mod task;
 mod words;
 
+pub use features::{BUCKETS, Extractor, Features};
+pub use fold::fold;
+pub use model::{HEAD_BYTES, HEADS, Head, Model, norm};
+pub use retrieved::{most_telling, sentences};
 pub use score::{Score, Scorer};
 
 config! {
@@ -22,14 +34,23 @@ config! {
         pub threshold: u32 = 10,
         /// Score from which it is reported as high: several kinds of signal agree.
         pub high: u32 = 20,
+        /// Whether it is reported that what a tool gave back tells the model what to do, however harmless that is. Manuals and code do
+        /// so as well.
+        pub instructions: bool = true,
     }
 }
 
 /// The detector.
 pub struct PromptInjection {
     scorer: Scorer,
+    answers: Answers,
     config: Config,
 }
+
+/// Results of tools beyond this many in one request are not looked at for themselves.
+const MOST_RESULTS: usize = 64;
+/// The margin from which a tool's result that tells the model what to do is reported as medium.
+const CERTAIN: f32 = 0.5;
 
 impl Detector for PromptInjection {
     type Config = Config;
@@ -38,6 +59,7 @@ impl Detector for PromptInjection {
     fn new(config: Config) -> Result<Self, String> {
         Ok(Self {
             scorer: Scorer::default(),
+            answers: Answers::default(),
             config,
         })
     }
@@ -46,9 +68,15 @@ impl Detector for PromptInjection {
         Manifest {
             id: "prompt-injection",
             version: env!("CARGO_PKG_VERSION"),
-            description: "Prompt injection, jailbreak and system prompt extraction in requests to models, and tool calls that follow.",
+            description: "Prompt injection, jailbreak, system prompt extraction and requests for harm, instructions in what tools give back, \
+                          and answers that do harm where they are rendered or run.",
             layers: &["gateway"],
-            columns: &[col::AI_PROMPT.name, col::AI_RESPONSE.name, col::AI_TOOL_NAMES.name],
+            columns: &[
+                col::AI_PROMPT.name,
+                col::AI_RESPONSE.name,
+                col::AI_TOOL_NAMES.name,
+                col::AI_TOOL_RESULTS.name,
+            ],
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
@@ -58,54 +86,101 @@ impl Detector for PromptInjection {
         let prompts = batch.text(col::AI_PROMPT);
         let responses = batch.text(col::AI_RESPONSE);
         let tools = batch.texts(col::AI_TOOL_NAMES);
+        let results = batch.texts(col::AI_TOOL_RESULTS);
         for row in batch.rows() {
-            let Some(prompt) = prompts.get(row) else {
-                continue;
-            };
-            let score = self.scorer.score(prompt);
-            let total = score.total();
-            if total < self.config.threshold {
-                continue;
+            let retrieved = self.worst(results.get(row).take(MOST_RESULTS));
+            if let Some(found) = &retrieved {
+                out.detect(&rules::INDIRECT, row)
+                    .severity(found.severity)
+                    .message(format!("what a tool gave back {}", found.signals));
             }
-            let severity = if total >= self.config.high {
-                Severity::High
-            } else {
-                Severity::Medium
+            // What a tool gave back is part of the prompt and told already.
+            let asked = match retrieved {
+                Some(found) if found.manipulates => Some(found.signals),
+                _ => prompts.get(row).and_then(|prompt| self.asked(prompt, row, out)),
             };
-            out.detect(rules::of(score.leader()), row)
-                .severity(severity)
-                .message(format!("score {total}: the prompt {}", score.signals()));
-
-            let called: Vec<&str> = tools.get(row).collect();
-            if !called.is_empty() {
-                out.detect(&rules::TOOL_CALL, row).message(format!(
-                    "the answer calls {} while the prompt {}",
-                    called.join(", "),
-                    score.signals()
-                ));
+            let answer = responses.get(row);
+            if let Some(signals) = asked {
+                self.consequences(&signals, tools.get(row).collect(), answer, row, out);
             }
-            if responses.get(row).is_some_and(carries_data) {
-                out.detect(&rules::RENDERED, row).message(format!(
-                    "the answer holds a link that carries data while the prompt {}",
-                    score.signals()
-                ));
+            for (danger, what) in answer.map(|answer| self.answers.dangers(answer)).unwrap_or_default() {
+                let rule = match danger {
+                    Danger::Markup => &rules::UNSAFE_MARKUP,
+                    Danger::Command => &rules::UNSAFE_COMMAND,
+                };
+                out.detect(rule, row).message(format!("the answer holds {what}"));
             }
         }
     }
 }
 
-/// Whether a Markdown image or link in the text has a query with a value long enough to hold something.
-fn carries_data(text: &str) -> bool {
-    const SHORTEST_VALUE: usize = 8;
-    text.match_indices("](http").any(|(at, _)| {
-        let address = text[at + 2..].split([')', ' ', '\n']).next().unwrap_or_default();
-        address.split_once('?').is_some_and(|(_, query)| {
-            query
-                .split('&')
-                .filter_map(|pair| pair.split_once('='))
-                .any(|(_, value)| value.len() >= SHORTEST_VALUE)
-        })
-    })
+/// What was found in a tool's result.
+struct Retrieved {
+    severity: Severity,
+    signals: String,
+    /// Whether it would be reported in a prompt, too.
+    manipulates: bool,
+}
+
+impl PromptInjection {
+    /// Reports a prompt; what was seen of it, if it was reported.
+    fn asked(&self, prompt: &str, row: Row, out: &mut Findings) -> Option<String> {
+        let score = self.scorer.score(prompt);
+        let total = score.total();
+        if total < self.config.threshold {
+            return None;
+        }
+        let severity = if total >= self.config.high {
+            Severity::High
+        } else {
+            Severity::Medium
+        };
+        let signals = score.signals();
+        out.detect(rules::of(score.leader()), row)
+            .severity(severity)
+            .message(format!("score {total}: the prompt {signals}"));
+        Some(signals)
+    }
+
+    /// The gravest of what tools gave back.
+    fn worst<'a>(&self, results: impl Iterator<Item = &'a str>) -> Option<Retrieved> {
+        let judged = results.filter_map(|text| {
+            let score = self.scorer.score(text);
+            if score.total() >= self.config.threshold {
+                return Some(Retrieved {
+                    severity: Severity::High,
+                    signals: score.signals(),
+                    manipulates: true,
+                });
+            }
+            let margin = self.scorer.told(text);
+            (self.config.instructions && margin >= 0.0).then(|| Retrieved {
+                severity: if margin >= CERTAIN {
+                    Severity::Medium
+                } else {
+                    Severity::Low
+                },
+                signals: "tells the model what to do".into(),
+                manipulates: false,
+            })
+        });
+        judged.max_by_key(|found| found.severity)
+    }
+
+    /// What the answer to a reported prompt does.
+    fn consequences(&self, signals: &str, called: Vec<&str>, answer: Option<&str>, row: Row, out: &mut Findings) {
+        if !called.is_empty() {
+            out.detect(&rules::TOOL_CALL, row).message(format!(
+                "the answer calls {} while the prompt {signals}",
+                called.join(", ")
+            ));
+        }
+        if answer.is_some_and(answer::carries_data) {
+            out.detect(&rules::RENDERED, row).message(format!(
+                "the answer holds a link that carries data while the prompt {signals}"
+            ));
+        }
+    }
 }
 
 sentrail_plugin::export!(PromptInjection);

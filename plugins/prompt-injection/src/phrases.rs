@@ -12,10 +12,13 @@ pub enum Family {
     Obfuscation,
     Exfiltration,
     ToolMisuse,
+    /// What the model takes for one of the above.
+    Manipulation,
+    Harm,
 }
 
 /// How many families there are.
-pub const FAMILIES: usize = 7;
+pub const FAMILIES: usize = 9;
 
 /// Classes in order, at most `gap` words between one and the next, within one sentence.
 pub struct Phrase {
@@ -47,6 +50,14 @@ pub const PHRASES: &[Phrase] = &[
         4,
         "sets earlier instructions aside",
         &[DISMISS, PRIOR, RULES],
+    ),
+    // Many languages put it behind.
+    phrase(
+        Family::Override,
+        8,
+        3,
+        "sets earlier instructions aside",
+        &[DISMISS, RULES, PRIOR],
     ),
     phrase(
         Family::Override,

@@ -3,9 +3,12 @@
 use sentrail_plugin::Patterns;
 
 use crate::encoded;
+use crate::features::Extractor;
 use crate::fold::{Disguise, fold};
+use crate::model::{Head, Model, OF_REQUESTS};
 use crate::phrases::{FAMILIES, Family, PHRASES};
-use crate::words::{Classes, Vocabulary};
+use crate::retrieved::most_telling;
+use crate::words::{Classes, VOCABULARY, Vocabulary};
 
 /// A family cannot give more than this: many weak signs of one kind stay one kind of sign.
 const MOST_PER_FAMILY: u32 = 20;
@@ -18,6 +21,34 @@ const OVERLAP: usize = 4 * 1024;
 
 /// Marks in the text as it stands, with their weight.
 const MARKS: &[(&str, (Family, u32, &str))] = &[
+    // Languages that part no words.
+    ("忽略之前", (Family::Override, 6, "sets earlier instructions aside")),
+    ("忽略以上", (Family::Override, 6, "sets earlier instructions aside")),
+    ("忽略上述", (Family::Override, 6, "sets earlier instructions aside")),
+    ("忽略前面", (Family::Override, 6, "sets earlier instructions aside")),
+    ("无视之前", (Family::Override, 6, "sets earlier instructions aside")),
+    ("忘记之前", (Family::Override, 6, "sets earlier instructions aside")),
+    ("所有指令", (Family::Override, 5, "speaks of all instructions")),
+    ("所有规则", (Family::Override, 5, "speaks of all rules")),
+    ("系统提示", (Family::Extraction, 5, "speaks of the system prompt")),
+    ("指示を無視", (Family::Override, 6, "sets instructions aside")),
+    ("命令を無視", (Family::Override, 6, "sets instructions aside")),
+    ("以前の指示", (Family::Override, 5, "speaks of earlier instructions")),
+    ("지시를 무시", (Family::Override, 6, "sets instructions aside")),
+    (
+        "이전의 모든 지시",
+        (Family::Override, 5, "speaks of earlier instructions"),
+    ),
+    ("تجاهل", (Family::Override, 5, "sets something aside")),
+    (
+        "التعليمات السابقة",
+        (Family::Override, 5, "speaks of earlier instructions"),
+    ),
+    (
+        "पिछले सभी निर्देश",
+        (Family::Override, 5, "speaks of earlier instructions"),
+    ),
+    ("अनदेखा कर", (Family::Override, 5, "sets something aside")),
     ("<|im_start|>", (Family::Forgery, 10, "forges a role tag")),
     ("<|im_end|>", (Family::Forgery, 10, "forges a role tag")),
     ("<|system|>", (Family::Forgery, 10, "forges a role tag")),
@@ -113,9 +144,10 @@ impl Score {
         self.families.iter().map(|sum| (*sum).min(MOST_PER_FAMILY)).sum()
     }
 
-    /// The family that gave most; of equals the first.
+    /// The family that gave most; of equals the first. What the model alone takes for a manipulation gives way to any that has a
+    /// name.
     pub fn leader(&self) -> Family {
-        const ORDER: [Family; FAMILIES] = [
+        const ORDER: [Family; FAMILIES - 1] = [
             Family::Override,
             Family::Jailbreak,
             Family::Extraction,
@@ -123,11 +155,14 @@ impl Score {
             Family::Obfuscation,
             Family::Exfiltration,
             Family::ToolMisuse,
+            Family::Harm,
         ];
-        let mut leader = ORDER[0];
+        let mut leader = Family::Manipulation;
+        let mut most = 0;
         for family in ORDER {
-            if self.families[family as usize] > self.families[leader as usize] {
+            if self.families[family as usize] > most {
                 leader = family;
+                most = self.families[family as usize];
             }
         }
         leader
@@ -143,19 +178,30 @@ impl Score {
 pub struct Scorer {
     vocabulary: Vocabulary,
     marks: Patterns<(usize, (Family, u32, &'static str))>,
+    of_requests: Extractor,
+    of_sentences: Extractor,
+    model: Option<Model>,
 }
 
 impl Default for Scorer {
     fn default() -> Self {
-        let marks = Patterns::new(MARKS.iter().enumerate().map(|(at, (text, mark))| (*text, (at, *mark))));
-        Self {
-            vocabulary: Vocabulary::default(),
-            marks: marks.unwrap_or_else(|_| Patterns::none()),
-        }
+        Self::new(Some(Model::default()))
     }
 }
 
 impl Scorer {
+    /// Scores by the words and, where there is one, by the model.
+    pub fn new(model: Option<Model>) -> Self {
+        let marks = Patterns::new(MARKS.iter().enumerate().map(|(at, (text, mark))| (*text, (at, *mark))));
+        Self {
+            vocabulary: Vocabulary::new(VOCABULARY),
+            marks: marks.unwrap_or_else(|_| Patterns::none()),
+            of_requests: Extractor::requests(),
+            of_sentences: Extractor::sentences(),
+            model,
+        }
+    }
+
     /// Scores a text and what is encoded in it.
     pub fn score(&self, text: &str) -> Score {
         let (head, tail) = ends(text);
@@ -164,6 +210,16 @@ impl Scorer {
             Some(other) if other.total() > score.total() => other,
             _ => score,
         }
+    }
+
+    /// By which margin some sentence of a text that a tool gave back tells the model what to do; below 0, none does.
+    pub fn told(&self, text: &str) -> f32 {
+        let Some(model) = &self.model else {
+            return f32::MIN;
+        };
+        let (head, tail) = ends(text);
+        let margin = |part| most_telling(part, &self.of_sentences, model).unwrap_or(f32::MIN);
+        margin(head).max(tail.map_or(f32::MIN, margin))
     }
 
     fn part(&self, text: &str) -> Score {
@@ -201,6 +257,28 @@ impl Scorer {
             }
         }
         disguised(disguise, score);
+        if let Some(model) = &self.model {
+            let features = self.of_requests.of(&words);
+            for head in OF_REQUESTS {
+                learned(head, model.margin(head, &features), score);
+            }
+        }
+    }
+}
+
+/// Enough alone from a margin of 0; a little below it is one sign among others.
+fn learned(head: Head, margin: f32, score: &mut Score) {
+    let weight = match margin {
+        0.75.. => 14,
+        0.0.. => 10,
+        -0.25.. => 3,
+        _ => return,
+    };
+    match head {
+        Head::Manipulation => score.add(Family::Manipulation, weight, "reads like a manipulation of the model"),
+        Head::Harm => score.add(Family::Harm, weight, "reads like a request for harm"),
+        Head::Instruction => {}
+        Head::Abuse => score.add(Family::ToolMisuse, weight, "reads like a request for attacking code"),
     }
 }
 
@@ -253,7 +331,8 @@ mod tests {
 
     #[test]
     fn padding_does_not_hide_an_attack_at_either_end() {
-        let scorer = Scorer::default();
+        // The words alone: what the model says of a text depends on all of it.
+        let scorer = Scorer::new(None);
         let alone = scorer.score(ATTACK).total();
         assert!(alone >= 10, "{alone}");
         for bytes in [0, END - 32, END, 2 * END, 4 * END] {
@@ -267,7 +346,8 @@ mod tests {
 
     #[test]
     fn nothing_is_cut_in_two_where_the_ends_meet() {
-        let scorer = Scorer::default();
+        // The words alone: what the model says of a text depends on all of it.
+        let scorer = Scorer::new(None);
         let alone = scorer.score(ATTACK).total();
         let after = padding(END - 2 * OVERLAP);
         for before in (END - OVERLAP - 100..END + 20).step_by(311) {

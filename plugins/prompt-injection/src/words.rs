@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use crate::fold::fold;
+
 /// A set of classes, one bit each.
 pub type Classes = u64;
 
@@ -11,21 +13,22 @@ macro_rules! classes {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         enum Bit { $( $name, )* }
         $( $(#[$doc])* pub const $name: Classes = 1 << Bit::$name as u64; )*
-        const VOCABULARY: &[(Classes, &str)] = &[ $( ($name, $words), )* ];
+        pub const VOCABULARY: &[(Classes, &str)] = &[ $( ($name, $words), )* ];
     };
 }
+pub(crate) use classes;
 
 classes! {
     /// Sets something aside.
-    DISMISS = "ignore disregard forget bypass override overrule neglect discard dismiss skip circumvent disobey violate abandon erase drop cancel void unlearn";
+    DISMISS = "ignoriere ignorieren vergiss vergessen missachte missachten ignora olvida olvide olvidad ignorez oublie oubliez dimentica dimenticate esqueça esquece negeer vergeet zignoruj zapomnij zanemari ignoriraj игнорируй игнорируйте забудь забудьте проигнорируй ignore disregard forget bypass override overrule neglect discard dismiss skip circumvent disobey violate abandon erase drop cancel void unlearn";
     /// Points back in the conversation.
-    PRIOR = "previous prior above earlier preceding before past former foregoing existing current original initial already until everything";
-    ANY = "all any every everything whatever each entire whole";
+    PRIOR = "vorherigen bisherigen obigen früheren vorangegangenen anteriores anterior previas previos précédentes précédents précède precedenti precedente предыдущие предыдущих выше vorige poprzednie prethodne önceki previous prior above earlier preceding before past former foregoing existing current original initial already until everything";
+    ANY = "alle alles sämtliche todas todos todo toutes tous tutte tutti tutto tudo все всё sve wszystkie tüm all any every everything whatever each entire whole";
     /// What binds a model.
-    RULES = "instruction rule guideline prompt directive command constraint restriction policy guardrail safeguard programming limitation protocol regulation filter order training context";
+    RULES = "anweisungen regeln befehle instruktionen vorgaben instrucciones reglas órdenes consignes règles ordres istruzioni regole ordini instruções regras инструкции правила указания instructies regels instrukcje polecenia zasady upute pravila talimatları kuralları instruction rule guideline prompt directive command constraint restriction policy guardrail safeguard programming limitation protocol regulation filter order training context";
     OBEY = "follow obey adhere comply abide respect bound bind apply restrict limit constrain confine";
     NEGATION = "not no never dont doesnt didnt without cannot cant wont isnt arent shouldnt neither nor none stop cease lack free devoid longer";
-    YOU = "you your youre youll yourself u ur";
+    YOU = "dein deine deinen tus tes твои tuoi tuas you your youre youll yourself u ur";
     MODEL = "ai chatgpt gpt llm assistant chatbot bot model gpt3 gpt4 bard claude gemini openai anthropic";
     VENDOR = "openai openais anthropic google microsoft meta discord";
     NOW = "now henceforth onwards onward";
@@ -39,7 +42,7 @@ classes! {
     REFUSE = "refuse decline reject deny apologize apologise apology object lecture moralize moralise censor disclaim warn hesitate say";
     UNBOUND = "unfiltered uncensored unrestricted unlimited jailbroken jailbreak unconstrained unhinged unmoderated limitless dan uncensor unchained unethically amoral unbound liberated freed";
     ANSWER = "answer respond reply comply generate provide fulfill fulfil produce obey response output";
-    REVEAL = "reveal show print repeat output display tell leak disclose dump copy give recite paste share expose summarize summarise translate echo write list return spell quote what whats type";
+    REVEAL = "zeige zeig nenne gib wiederhole muestra muéstrame dime repite montre répète révèle mostra dimmi покажи скажи повтори toon pokaż göster reveal show print repeat output display tell leak disclose dump copy give recite paste share expose summarize summarise translate echo write list return spell quote what whats type";
     SECRETLY = "system hidden secret initial original internal confidential developer underlying starting beginning preceding above base core full exact entire complete verbatim";
     PROMPT = "prompt instruction message directive preprompt preamble configuration";
     VERBATIM = "verbatim exactly word-for-word verbatim unchanged literally unmodified";
@@ -48,7 +51,7 @@ classes! {
     MODE = "mode developer debug maintenance admin sudo root god jailbreak dan override unlocked";
     ENABLE = "enable enabled activate activated enter entering switch unlock unlocked simulate engage initiate";
     SEND = "send post forward exfiltrate upload transmit email leak deliver submit smuggle append encode include embed attach";
-    PRIVATE = "password credential secret token key history conversation cookie clipboard personal private confidential contacts inbox ssn memory";
+    PRIVATE = "passwort geheimnis contraseña clave senha пароль wachtwoord hasło şifre parola password credential secret token key history conversation cookie clipboard personal private confidential contacts inbox ssn memory";
     PLACE = "url link endpoint server webhook address http https www image query domain parameter website attacker";
     DECODE = "decode decrypt deobfuscate base64 rot13 hex hexadecimal cipher caesar reverse morse leetspeak unscramble encoded";
     EXECUTE = "execute run perform carry follow obey do interpret";
@@ -81,18 +84,57 @@ classes! {
     LEADS = "two both twice double normal classic";
 }
 
+/// Each unusual in an ordinary request.
+pub const STRONG: Classes = UNBOUND | VENDOR | ESCAPE | IMPLANT | OFFEND | COMPROMISED;
+/// Too common to speak for a manipulation by themselves: only together with others.
+pub const COMMON: Classes = DISMISS
+    | RULES
+    | LIMITS
+    | REFUSE
+    | FORBIDDEN
+    | MODE
+    | CHARACTER
+    | PROMPT
+    | SECRETLY
+    | PRIVATE
+    | DECODE
+    | SANDBOX
+    | LOOT
+    | MODEL
+    | NEGATION
+    | EVADE
+    | DETECTION
+    | GAIN
+    | FOOTHOLD
+    | WEAKNESS
+    | NAVIGATE
+    | CARE
+    | REVEAL
+    | VERBATIM
+    | CONCEAL
+    | ACT
+    | STAY
+    | POINTS
+    | PRIOR
+    | ENABLE
+    | ALWAYS
+    | OBEY;
+
 /// Looks words up, in all their usual forms.
 pub struct Vocabulary {
     words: HashMap<String, Classes, BuildHasherDefault<Fnv>>,
 }
 
-impl Default for Vocabulary {
-    fn default() -> Self {
+impl Vocabulary {
+    /// Of classes with their words.
+    pub fn new(vocabulary: &[(Classes, &str)]) -> Self {
         let mut words: HashMap<String, Classes, BuildHasherDefault<Fnv>> = HashMap::default();
         // What is listed goes before what is derived: `filtering` may mean more than a form of `filter`.
-        for (class, list) in VOCABULARY {
+        for (class, list) in vocabulary {
             for word in list.split(' ') {
-                *words.entry(word.to_owned()).or_default() |= class;
+                // As the text's words are: a foreign letter that looks like a Latin one becomes it.
+                let word = fold(word).0.pop().unwrap_or_default();
+                *words.entry(word).or_default() |= class;
             }
         }
         let mut derived: HashMap<String, Classes, BuildHasherDefault<Fnv>> = HashMap::default();
@@ -104,9 +146,7 @@ impl Default for Vocabulary {
         words.extend(derived);
         Self { words }
     }
-}
 
-impl Vocabulary {
     /// The classes of a word in lower case.
     pub fn classes(&self, word: &str) -> Classes {
         self.words.get(word).copied().unwrap_or(0)
