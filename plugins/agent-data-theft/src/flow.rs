@@ -176,13 +176,7 @@ mod tests {
 
     #[test]
     fn words_of_names() {
-        assert!(
-            sends("send_mail")
-                && sends("httpRequest")
-                && sends("chat.postMessage")
-                && !sends("sender_list")
-                && !sends("resend")
-        );
+        assert!(sends("send_mail") && sends("chat.postMessage") && !sends("sender_list") && !sends("resend"));
         assert!(reads_sensitive(
             "read_file",
             &Members::read(r#"{"path":"hr/salaries-private.csv"}"#),

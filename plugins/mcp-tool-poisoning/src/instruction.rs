@@ -408,7 +408,7 @@ const SIGNALS: [Near; 21] = [
         first: &["developer", "debug", "dan", "god", "unrestricted", "maintenance"],
         then: &["mode"],
         gap: 0,
-        weight: 5,
+        weight: 6,
     },
     Near {
         kind: Role,
