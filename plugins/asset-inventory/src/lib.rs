@@ -3,6 +3,7 @@
 //!
 //! All that a tenant does goes to one shard: whether something is new is a question to the whole company.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
@@ -64,11 +65,10 @@ struct Asset<'a> {
     kind: &'static str,
     rule: &'static Rule,
     value: &'a str,
-    /// What is asked whether it is new; `value` alone, or with where it is.
-    whole: String,
+    /// From where it is used, if that is part of what is asked whether it is new; else empty.
+    place: Cow<'a, str>,
     allowed: bool,
     severity: Severity,
-    message: String,
 }
 
 impl Detector for AssetInventory {
@@ -115,7 +115,7 @@ impl Detector for AssetInventory {
         let kinds = self.kinds(batch);
         let clients = Clients::of(batch);
         // The same few assets stand in most rows: each is asked for once a day and batch.
-        let mut asked: HashSet<(&str, &str, String)> = HashSet::new();
+        let mut asked: HashSet<(&str, &str, &str, Cow<str>)> = HashSet::new();
         let mut asked_day = i64::MIN;
         for row in batch.rows() {
             // What does not exist can be asked for, too.
@@ -129,7 +129,7 @@ impl Detector for AssetInventory {
             }
             let named = kinds.iter().filter_map(|kind| kind.asset(row));
             for asset in named.chain(clients.asset(row)).chain(clients.direct(row)) {
-                if !asked.insert((tenant, asset.kind, asset.whole.clone())) {
+                if !asked.insert((tenant, asset.kind, asset.value, asset.place.clone())) {
                     continue;
                 }
                 if let Some((rule, severity, message)) = self.judge(state, tenant, time, asset) {
@@ -184,17 +184,22 @@ impl AssetInventory {
             i64::MAX / 2,
         );
         let began = *began.get_or_insert(time);
-        let key = format!("{tenant}\0{}\0{}", asset.kind, asset.whole);
+        let Asset { kind, value, place, .. } = &asset;
+        let key = format!("{tenant}\0{kind}\0{value}\0{place}");
         let known = state.assets.at(&key, day, self.config.max_assets, KEEP);
         if std::mem::replace(known, true) {
             return None;
         }
         if !asset.allowed {
-            let message = format!("the {} {} is not on the list", asset.kind, asset.value);
+            let message = format!("the {kind} {value} is not on the list");
             return Some((&rules::UNLISTED, rules::UNLISTED.severity, message));
         }
         let learnt = time.saturating_sub(began) >= self.config.learning_days.saturating_mul(DAY);
-        learnt.then_some((asset.rule, asset.severity, asset.message))
+        let message = || match place.as_ref() {
+            "" => format!("first use of the {kind} {value}"),
+            place => format!("first use of {value} from {place}"),
+        };
+        learnt.then(|| (asset.rule, asset.severity, message()))
     }
 }
 
@@ -208,10 +213,9 @@ impl<'a> Kind<'a> {
             kind: self.name,
             rule: self.rule,
             value,
-            whole: value.to_owned(),
+            place: Cow::Borrowed(""),
             allowed: self.allowed.is_empty() || is_listed(value, self.allowed),
             severity: self.rule.severity,
-            message: format!("first use of the {} {value}", self.name),
         })
     }
 }
@@ -260,8 +264,7 @@ impl<'a> Clients<'a> {
             kind: "program",
             rule: &rules::CLIENT,
             value: program,
-            message: format!("{program} calls models from {place} for the first time"),
-            whole: format!("{program}\0{place}"),
+            place: place.into(),
             allowed: true,
             severity,
         })
@@ -276,8 +279,7 @@ impl<'a> Clients<'a> {
             kind: "direct call",
             rule: &rules::DIRECT,
             value: provider,
-            message: format!("{from} calls {provider} directly"),
-            whole: format!("{provider}\0{from}"),
+            place: from.into(),
             allowed: true,
             severity: rules::DIRECT.severity,
         })
