@@ -5,20 +5,23 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs};
 
-fn main() -> Result<(), Box<dyn Error>> {
+type Failure = Box<dyn Error>;
+
+fn main() -> Result<(), Failure> {
     let schemas = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../schemas");
-    let read = |path: &Path| -> Result<toml::Table, Box<dyn Error>> {
-        println!("cargo::rerun-if-changed={}", path.display());
-        let text = fs::read_to_string(path)?;
-        Ok(text.parse().map_err(|error| format!("{}: {error}", path.display()))?)
-    };
     println!("cargo::rerun-if-changed=build.rs");
-    let out = logsources(&read(&schemas.join("sigma.toml"))?)? + &columns(&schemas, &read)?;
+    let out = logsources(&read(&schemas.join("sigma.toml"))?)? + &columns(&schemas)?;
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("schemas.rs"), out)?;
     Ok(())
 }
 
-fn logsources(declared: &toml::Table) -> Result<String, Box<dyn Error>> {
+fn read(path: &Path) -> Result<toml::Table, Failure> {
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(path)?;
+    Ok(text.parse().map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn logsources(declared: &toml::Table) -> Result<String, Failure> {
     let mut out = String::from("const LOGSOURCES: &[Declared] = &[\n");
     for entry in declared
         .get("logsource")
@@ -52,10 +55,7 @@ fn logsources(declared: &toml::Table) -> Result<String, Box<dyn Error>> {
 
 /// Per format its layer (empty where a record decides) and the fields that a column repeats: named by one path, not by several, and not
 /// changed on the way. Columns that name entities are written in the entity's own form.
-fn columns(
-    schemas: &Path,
-    read: &dyn Fn(&Path) -> Result<toml::Table, Box<dyn Error>>,
-) -> Result<String, Box<dyn Error>> {
+fn columns(schemas: &Path) -> Result<String, Failure> {
     let events = read(&schemas.join("events.toml"))?;
     let is_plain = |column: &str| {
         let declared = events.get(column);

@@ -98,7 +98,10 @@ impl Compiler {
         let path = path(field, scope);
         let build = |compiler: &mut Self| {
             if item.exists {
-                let there = !matches!(&item.values[..], [SigmaValue::Bool(false)]);
+                let there = match item.values {
+                    [SigmaValue::Bool(there)] => *there,
+                    _ => return Err("exists is true or false".into()),
+                };
                 let exists = compiler.test(Some(&path), Test::Exists);
                 return Ok(if there { exists } else { Condition::Not(exists.into()) });
             }

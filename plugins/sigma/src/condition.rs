@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::field::{Answers, Field, fold, holds};
-use crate::record::{Held, Path, Record, text_of};
+use crate::record::{Held, Path, Record, Wanted, text_of};
 use crate::value::Place;
 
 /// A rule's condition.
@@ -108,6 +108,24 @@ impl Condition {
         }
     }
 
+    /// Adds what it looks at in a record.
+    pub fn wants(&self, fields: &[Field], wanted: &mut Wanted) {
+        match self {
+            Self::Test(field, _) => match &fields[*field].path {
+                Some(path) => wanted.add(path),
+                None => wanted.all(),
+            },
+            Self::Reference(reference) => {
+                wanted.add(&reference.field);
+                wanted.add(&reference.other);
+            }
+            Self::Not(inner) => inner.wants(fields, wanted),
+            Self::All(parts) | Self::Any(parts) | Self::AtLeast(_, parts) => {
+                parts.iter().for_each(|part| part.wants(fields, wanted));
+            }
+        }
+    }
+
     /// The fields that it looks at, by number.
     pub fn fields(&self, found: &mut Vec<usize>) {
         match self {
@@ -147,9 +165,9 @@ pub struct Whole<'a> {
 }
 
 impl<'a> Whole<'a> {
-    pub fn new(raw: &str, fields: &'a [Field]) -> Self {
+    pub fn new(raw: &str, wanted: &Wanted, fields: &'a [Field]) -> Self {
         Self {
-            record: Record::new(raw),
+            record: Record::new(raw, wanted),
             fields,
             asked: HashMap::new(),
         }

@@ -17,22 +17,49 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use sentrail_plugin::serde::{Deserialize, Serialize};
 use sentrail_plugin::{Batch, Column, Detector, Findings, Level, Manifest, Rule, Text, Texts, col, config, log};
 
 use condition::{Columns, Whole};
 use field::Answers;
 use load::{Collection, Loaded, cut};
+use record::Wanted;
 
 config! {
     /// Sigma rules and what they need.
     pub struct Settings {
-        /// Rule texts in YAML, by the name under which mistakes in them are told: each a rule, or several parted by `---`. In the engine's
-        /// configuration `{ files = "rules/**/*.yml" }` stands for the texts of files. None by default.
-        pub rules: BTreeMap<String, String> = BTreeMap::new(),
+        /// Rules in YAML: a list of `{ name, text }`, and of such lists. A text holds a rule, or several parted by `---`; mistakes are
+        /// told with its name. In the engine's configuration `{ files = "rules/**/*.yml" }` stands for a list of files. None by default.
+        pub rules: Vec<RuleTexts> = Vec::new(),
         /// Log formats per log source, as `product/service`, beside those of schemas/sigma.toml, which they replace.
         pub logsources: BTreeMap<String, Vec<String>> = BTreeMap::new(),
         /// What `%name%` stands for in a value with the modifier `expand`. None by default: a rule that needs one is refused.
         pub placeholders: BTreeMap<String, Vec<String>> = BTreeMap::new(),
+    }
+}
+
+/// A text of rules, or several.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(crate = "sentrail_plugin::serde", untagged)]
+pub enum RuleTexts {
+    One(RuleText),
+    Many(Vec<RuleText>),
+}
+
+/// A text of rules and the name under which mistakes in it are told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(crate = "sentrail_plugin::serde", deny_unknown_fields)]
+pub struct RuleText {
+    pub name: String,
+    pub text: String,
+}
+
+impl RuleTexts {
+    fn texts(&self) -> &[RuleText] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
     }
 }
 
@@ -54,6 +81,8 @@ struct Group {
     rules: Vec<usize>,
     /// Fields that a column repeats.
     columns: Vec<(usize, Column<Text>)>,
+    /// What is read of a record.
+    wanted: Wanted,
 }
 
 /// The detector.
@@ -98,7 +127,11 @@ impl Detector for Sigma {
             if standing.is_empty() {
                 continue;
             }
-            let mut whole = Whole::new(raws.get(row).unwrap_or_default(), &self.collection.fields);
+            let mut whole = Whole::new(
+                raws.get(row).unwrap_or_default(),
+                &group.wanted,
+                &self.collection.fields,
+            );
             for (rule, decided) in standing.iter() {
                 let loaded = &self.collection.rules[*rule];
                 if *decided || loaded.condition.decide(&mut whole) == Some(true) {
@@ -227,8 +260,10 @@ fn group(collection: &Collection) -> HashMap<String, Group> {
             let group = groups.entry(format.clone()).or_insert_with(|| Group {
                 rules: Vec::new(),
                 columns: Vec::new(),
+                wanted: Wanted::default(),
             });
             group.rules.push(place);
+            loaded.condition.wants(&collection.fields, &mut group.wanted);
             let mut fields = Vec::new();
             loaded.condition.fields(&mut fields);
             for number in fields {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use rsigma_parser::{Level, SigmaRule, parse_sigma_yaml};
 use sentrail_plugin::{Rule, Severity};
 
-use crate::Settings;
 use crate::compile::Compiler;
 use crate::condition::Condition;
 use crate::field::Field;
 use crate::logsource::Scope;
+use crate::{RuleText, RuleTexts, Settings};
 
 /// Longest text of rules, in bytes: one file of the largest public collection has less than a tenth.
 const TEXT_BYTES_MAX: usize = 256 << 10;
@@ -55,7 +55,7 @@ impl Collection {
             placeholders: settings.placeholders.clone(),
         };
         let mut ids = BTreeSet::new();
-        for (name, text) in &settings.rules {
+        for RuleText { name, text } in settings.rules.iter().flat_map(RuleTexts::texts) {
             let rules = match read(text) {
                 Ok(read) => {
                     collection

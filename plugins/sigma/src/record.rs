@@ -1,6 +1,12 @@
 //! A record as JSON, and the values of its fields as Sigma means them.
 
-use sentrail_plugin::json::{self, Value};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use sentrail_plugin::json::{self, Map, Value};
+use sentrail_plugin::serde::Deserialize as _;
+use sentrail_plugin::serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// How deep texts are looked for; records of more levels are not decoded at all.
 const DEPTH_MAX: usize = 64;
@@ -20,13 +26,117 @@ pub struct Path {
     pub other: Option<String>,
 }
 
+/// The places that rules look at, as a tree of keys: most of a record is skipped.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    whole: bool,
+    members: HashMap<String, Wanted>,
+}
+
+impl Wanted {
+    /// All of the record, for keywords.
+    pub fn all(&mut self) {
+        self.whole = true;
+    }
+
+    pub fn add(&mut self, path: &Path) {
+        for path in [Some(&path.field), path.other.as_ref()].into_iter().flatten() {
+            // A key may have the dots in it.
+            self.members.entry(path.clone()).or_default().whole = true;
+            let mut place = &mut *self;
+            for key in path.split('.') {
+                place = place.members.entry(key.to_owned()).or_default();
+            }
+            place.whole = true;
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &Wanted {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        if self.whole {
+            return Value::deserialize(from);
+        }
+        from.deserialize_any(self)
+    }
+}
+
+/// What stands where only members are wanted: a single value there is nobody's, and null.
+impl<'de> Visitor<'de> for &Wanted {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(Key(key)) = from.next_key()? {
+            match self.members.get(&*key) {
+                Some(wanted) => {
+                    let value = from.next_value_seed(wanted)?;
+                    members.insert(key.into_owned(), value);
+                }
+                None => {
+                    from.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Value::Object(members))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = from.next_element_seed(self)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+#[derive(sentrail_plugin::serde::Deserialize)]
+#[serde(crate = "sentrail_plugin::serde")]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// A decoded record. One that is no JSON has no fields, and its whole text is what keywords are looked for in.
 #[derive(Debug)]
 pub struct Record(Value);
 
 impl Record {
-    pub fn new(raw: &str) -> Self {
-        Self(json::from_str(raw).unwrap_or_else(|_| Value::String(raw.to_owned())))
+    /// Reads what is wanted of a record.
+    pub fn new(raw: &str, wanted: &Wanted) -> Self {
+        let mut text = json::Deserializer::from_str(raw);
+        let read = wanted
+            .deserialize(&mut text)
+            .and_then(|value| text.end().map(|()| value));
+        Self(read.unwrap_or_else(|_| Value::String(raw.to_owned())))
     }
 
     pub fn get(&self, path: &Path) -> Held<'_> {
@@ -140,9 +250,33 @@ mod tests {
         }
     }
 
+    fn all(raw: &str) -> Record {
+        let mut wanted = Wanted::default();
+        wanted.all();
+        Record::new(raw, &wanted)
+    }
+
+    #[test]
+    fn a_record_is_read_as_far_as_it_is_wanted() {
+        let mut wanted = Wanted::default();
+        for field in ["a.b", "c.d", "n"] {
+            wanted.add(&path(field));
+        }
+        let raw = r#"{"a.b":{"x":1},"a":[{"b":"y","z":1},7,"t"],"c":"text","n":null,"\u006e2":{"q":[1,2.5,true]}}"#;
+        let Record(read) = Record::new(raw, &wanted);
+        let expected = r#"{"a.b":{"x":1},"a":[{"b":"y"},null,null],"c":null,"n":null}"#;
+        assert_eq!(read, json::from_str::<Value>(expected).unwrap());
+        for broken in ["{\"n\":1", "{\"n\":1} x", "{\"q\":[1,}"] {
+            assert!(
+                matches!(Record::new(broken, &wanted), Record(Value::String(_))),
+                "{broken}"
+            );
+        }
+    }
+
     #[test]
     fn a_path_goes_through_lists_and_prefers_a_key_with_dots() {
-        let record = Record::new(r#"{"a.b":1,"a":{"b":2,"c":[{"d":"x"},{"d":["y","z"]}]},"n":null}"#);
+        let record = all(r#"{"a.b":1,"a":{"b":2,"c":[{"d":"x"},{"d":["y","z"]}]},"n":null}"#);
         assert_eq!(record.get(&path("a.b")).text().as_deref(), Some("1"));
         let mut seen = Vec::new();
         record
@@ -159,18 +293,15 @@ mod tests {
             field: "Category".into(),
             other: Some("category".into()),
         };
-        assert_eq!(
-            Record::new(r#"{"category":"x"}"#).get(&wanted).text().as_deref(),
-            Some("x")
-        );
-        let both = Record::new(r#"{"category":"x","Category":"y"}"#);
+        assert_eq!(all(r#"{"category":"x"}"#).get(&wanted).text().as_deref(), Some("x"));
+        let both = all(r#"{"category":"x","Category":"y"}"#);
         assert_eq!(both.get(&wanted).text().as_deref(), Some("y"));
     }
 
     #[test]
     fn what_is_no_json_is_one_text() {
         let mut seen = Vec::new();
-        Record::new("connection refused").texts(&mut |text| seen.push(text.to_owned()));
+        all("connection refused").texts(&mut |text| seen.push(text.to_owned()));
         assert_eq!(seen, ["connection refused"]);
     }
 }

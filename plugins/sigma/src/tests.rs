@@ -14,12 +14,12 @@ fn rule(detection: &str) -> String {
 }
 
 fn settings(rules: &[String]) -> Settings {
-    let named = rules
-        .iter()
-        .enumerate()
-        .map(|(number, text)| (format!("{number}.yml"), text.clone()));
+    let text = |(number, text): (usize, &String)| RuleText {
+        name: format!("{number}.yml"),
+        text: text.clone(),
+    };
     Settings {
-        rules: named.collect(),
+        rules: vec![RuleTexts::Many(rules.iter().enumerate().map(text).collect())],
         ..Settings::default()
     }
 }
@@ -35,9 +35,16 @@ fn finds_with(settings: &Settings, record: &Value) -> bool {
     let collection = Collection::load(settings).unwrap();
     assert_eq!(collection.refused, []);
     let raw = record.to_string();
-    let of_record = collection.rules[0]
-        .condition
-        .decide(&mut Whole::new(&raw, &collection.fields));
+    let (mut all, mut some) = (Wanted::default(), Wanted::default());
+    let condition = &collection.rules[0].condition;
+    all.all();
+    condition.wants(&collection.fields, &mut some);
+    let of_record = condition.decide(&mut Whole::new(&raw, &all, &collection.fields));
+    assert_eq!(
+        of_record,
+        condition.decide(&mut Whole::new(&raw, &some, &collection.fields)),
+        "{raw}"
+    );
 
     let mut instance = Instance::<Sigma>::new(
         &json!({
@@ -250,6 +257,7 @@ fn what_cannot_be_run_is_refused_with_its_reason() {
         ("s:\n  f|base64offset|contains: x\ncondition: s", "too short"),
         ("s:\n  f|wide: 'ö'\ncondition: s", "together with base64"),
         ("s:\n  f|i: x\ncondition: s", "cannot stand together: ignorecase"),
+        ("s:\n  f|exists: maybe\ncondition: s", "exists is true or false"),
         ("s:\n  f|near: x\ncondition: s", "near"),
         ("s:\n  f: x\ncondition: s and t", "names `t`; it has s"),
         ("s:\n  f: x\ncondition: 1 of t*", "there is none"),
