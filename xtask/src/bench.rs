@@ -7,10 +7,12 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cargo, plugins, target_dir};
 
-const NAMES: [&str; 4] = ["e2e", "decode", "memory", "freshness"];
+const NAMES: [&str; 5] = ["e2e", "decode", "memory", "freshness", "sigma"];
 
 /// What `decode` is compared with: releases of one day, so that the figures can be repeated.
 const PYTHON_READERS: [&str; 2] = ["duckdb==2.0.0", "polars==2.1.0"];
+/// What the Sigma rules are compared with.
+const RSIGMA: &str = "0.23.0";
 
 pub fn main(arguments: &[String]) -> Result<()> {
     let Some((name, more)) = arguments
@@ -49,6 +51,10 @@ pub fn main(arguments: &[String]) -> Result<()> {
     }
     if name == "decode" {
         give("PYTHON", python(&target_dir().join("bench-venv")));
+    }
+    if name == "sigma" {
+        give("RSIGMA", rsigma());
+        command.arg("speed");
     }
     let status = command
         .args(more)
@@ -111,4 +117,27 @@ fn python(venv: &Path) -> Result<PathBuf, String> {
     )?;
     std::fs::write(&mark, &wanted).map_err(|error| format!("cannot write {}: {error}", mark.display()))?;
     Ok(python)
+}
+
+/// The command line of rsigma, installed below the target directory where it is not there yet; or why there is none.
+pub(crate) fn rsigma() -> Result<PathBuf, String> {
+    let dir = target_dir().join(format!("rsigma-{RSIGMA}"));
+    let program = dir.join("bin/rsigma");
+    if program.is_file() {
+        return Ok(program);
+    }
+    // Its server is not needed, and is most of it.
+    let installed = cargo()
+        .args(["install", "--quiet", "--locked", "--no-default-features", "--root"])
+        .arg(&dir)
+        .arg("--target-dir")
+        .arg(dir.join("build"))
+        .arg(format!("rsigma@{RSIGMA}"))
+        // What lints our own code would only be in the way.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .status();
+    match installed {
+        Ok(status) if status.success() => Ok(program),
+        _ => Err(format!("rsigma {RSIGMA} could not be installed")),
+    }
 }

@@ -1,18 +1,20 @@
 //! `cargo xtask eval detectors [--data DIR] [--json FILE]`: builds the detectors and measures them on the labelled data sets.
 //! `cargo xtask eval correlation [--seed N] [--events N] [--show CASE]`: and how well incidents tell attacks apart.
+//! `cargo xtask eval sigma [--data DIR]`: compares what Sigma rules find with what rsigma finds with them.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cargo, plugins, target_dir};
+use crate::{bench, cargo, plugins, target_dir};
 
 /// The verb.
 pub fn main(arguments: &[String]) -> Result<()> {
     let program = match arguments.first().map(String::as_str) {
         Some("detectors") => "eval",
         Some("correlation") => "correlation",
-        _ => bail!("usage: cargo xtask eval detectors|correlation [ARGUMENTS]"),
+        Some("sigma") => "sigma",
+        _ => bail!("usage: cargo xtask eval detectors|correlation|sigma [ARGUMENTS]"),
     };
     let plugin_dir = target_dir().join("plugins");
     plugins::build(&plugin_dir)?;
@@ -24,7 +26,14 @@ pub fn main(arguments: &[String]) -> Result<()> {
     if !built.success() {
         bail!("the evaluation did not build");
     }
-    let status = Command::new(target_dir().join("debug").join(program))
+    let mut command = Command::new(target_dir().join("debug").join(program));
+    if program == "sigma" {
+        match bench::rsigma() {
+            Ok(rsigma) => command.env("SENTRAIL_BENCH_RSIGMA", rsigma),
+            Err(why) => command.env("SENTRAIL_BENCH_NO_RSIGMA", why),
+        };
+    }
+    let status = command
         .args(arguments)
         .env("SENTRAIL_BENCH_PLUGINS", &plugin_dir)
         .status()

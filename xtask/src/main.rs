@@ -25,12 +25,12 @@ const VERBS: &[Verb] = &[
     ),
     (
         "bench",
-        "do all set-up and run a benchmark: e2e, decode, memory, freshness [ARGUMENTS]",
+        "do all set-up and run a benchmark: e2e, decode, memory, freshness, sigma [ARGUMENTS]",
         xtask::bench::main,
     ),
     (
         "eval",
-        "do all set-up and measure what is found: detectors, correlation [ARGUMENTS]",
+        "do all set-up and measure what is found: detectors, correlation, sigma [ARGUMENTS]",
         xtask::eval::main,
     ),
     (
