@@ -1,6 +1,7 @@
 //! The configuration: TOML text → wire structs → validated `Settings`. Pure but for the file itself and the environment
 //! variables that hold secrets: nothing is connected here.
 
+mod correlate;
 mod document;
 mod lookup;
 mod settings;
@@ -12,6 +13,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
+pub use correlate::{CorrelateSettings, Criticality, IDENTITIES_MAX};
 use document::Document;
 pub use settings::*;
 pub use target::WebhookUrl;

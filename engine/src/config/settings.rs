@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::correlate::CorrelateSettings;
 use super::target::WebhookUrl;
 use crate::model::{Micros, Severity};
 
@@ -209,14 +210,6 @@ pub struct PluginSettings {
     pub hide_words: bool,
     /// JSON configuration per plugin id.
     pub config: BTreeMap<String, serde_json::Value>,
-}
-
-#[derive(Clone, Debug)]
-pub struct CorrelateSettings {
-    /// Two detections further apart than this in event time are never linked directly.
-    pub window: Micros,
-    /// A single detection at or above this severity is an incident.
-    pub single_severity: Severity,
 }
 
 #[derive(Clone, Debug, Default)]

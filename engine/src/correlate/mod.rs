@@ -1,22 +1,30 @@
 //! Detections and relations → incidents. A graph of entities per tenant; synchronous, no I/O, and time is an argument.
 //!
-//! The law: incidents are a pure function of the set of detections and relations inside the retention. `changes` recomputes
-//! the components that new facts touched, from the facts, so the order of arrival cannot show.
+//! The law: incidents are a pure function of the set of detections and relations inside the retention. What joins detections is
+//! added to as facts come, in a way that the order cannot show (link.rs); where a fact takes links away, or facts are let go of, what
+//! they held together is joined anew from those that are left.
 
+mod cut;
 mod graph;
 mod incident;
 mod link;
+mod reason;
+mod sets;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
 use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Detection, Incident, IncidentStatus, Micros, Relation, time};
 
-use graph::TenantGraph;
+use graph::{Member, TenantGraph};
+use link::Links;
 
 /// Facts are kept this much longer than the window reaches, so that an event within any source's lateness finds what it links to.
 const RETENTION_SLACK: Micros = time::HOUR;
@@ -32,15 +40,21 @@ pub struct Correlator {
     horizon: Micros,
 }
 
-#[derive(Default)]
 struct Tenant {
     graph: TenantGraph,
+    links: Links,
     /// Newest state of every incident that can still change.
     incidents: BTreeMap<Arc<str>, Incident>,
     /// Which of them a detection belongs to.
-    member_of: BTreeMap<Arc<str>, Arc<str>>,
-    /// Detections whose links may have changed since the last recomputation.
-    dirty: BTreeSet<Arc<str>>,
+    member_of: HashMap<Arc<str>, Owner, RandomState>,
+    /// Counts the recomputations.
+    round: u64,
+}
+
+/// The incident that a detection belongs to, since which recomputation at least.
+struct Owner {
+    incident: Arc<str>,
+    round: u64,
 }
 
 /// What the graph holds, for metrics.
@@ -63,14 +77,15 @@ impl Correlator {
 
     /// Adds facts. A detection or relation that is there already changes nothing.
     pub fn apply(&mut self, detections: Vec<Detection>, relations: Vec<Relation>) {
-        let window = self.settings.window;
         for relation in relations {
-            let tenant = self.tenants.entry(relation.tenant.clone()).or_default();
-            tenant.graph.add_relation(&relation, window, &mut tenant.dirty);
+            let tenant = self.tenants.entry(relation.tenant.clone());
+            let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
+            tenant.graph.add_relation(&relation, &self.settings);
         }
         for detection in detections {
-            let tenant = self.tenants.entry(detection.tenant.as_str().into()).or_default();
-            tenant.graph.add_detection(detection, &mut tenant.dirty);
+            let tenant = self.tenants.entry(detection.tenant.as_str().into());
+            let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
+            tenant.graph.add_detection(detection, &self.settings);
         }
     }
 
@@ -79,25 +94,21 @@ impl Correlator {
     pub fn resume(&mut self, detections: Vec<Detection>, relations: Vec<Relation>, incidents: Vec<Incident>) {
         self.apply(detections, relations);
         for mut incident in incidents {
-            let tenant = self.tenants.entry(incident.tenant.as_str().into()).or_default();
+            let tenant = self.tenants.entry(incident.tenant.as_str().into());
+            let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
             // The tables have them in the detections.
             if incident.findings.is_empty() {
                 let members = incident.detection_ids.iter();
-                let members: Vec<&Detection> = members
-                    .filter_map(|id| Some(&tenant.graph.member(id)?.detection))
-                    .collect();
+                let members: Vec<&Detection> = members.filter_map(|id| tenant.graph.detection(id)).collect();
                 incident.findings = incident::findings(&members, &incident.path);
             }
             let id: Arc<str> = incident.incident_id.as_str().into();
             if let Some(before) = tenant.incidents.remove(&id) {
-                for detection in &before.detection_ids {
-                    tenant.member_of.remove(detection.as_str());
-                }
+                tenant.round += 1;
+                tenant.disown(&before);
             }
             if incident.status == IncidentStatus::Open {
-                for detection in &incident.detection_ids {
-                    tenant.member_of.insert(detection.as_str().into(), id.clone());
-                }
+                tenant.own(&id, &incident);
                 tenant.incidents.insert(id, incident);
             }
         }
@@ -134,7 +145,7 @@ impl Correlator {
             .saturating_sub(RETENTION_SLACK)
     }
 
-    /// Where relations must be read from when the oldest finding is of `oldest`: they link a window away, and how shared an address
+    /// Where relations must be read from when the oldest finding is of `oldest`: they link a window away, and how shared an entity
     /// is at that moment is counted over another.
     pub fn relations_start(settings: &CorrelateSettings, oldest: Micros) -> Micros {
         graph::identities_start(oldest, settings.window)
@@ -153,31 +164,65 @@ impl Correlator {
 }
 
 impl Tenant {
+    fn new(settings: &CorrelateSettings) -> Tenant {
+        Tenant {
+            graph: TenantGraph::default(),
+            links: Links::new(settings.window),
+            incidents: BTreeMap::new(),
+            member_of: HashMap::default(),
+            round: 0,
+        }
+    }
+
+    /// Takes what is new in the graph into the links.
+    fn settle(&mut self) {
+        let news = self.graph.take_news();
+        let shared: HashSet<Member> = news.shared.iter().flat_map(|node| self.links.found_at(*node)).collect();
+        let torn = self.links.forget(&self.graph, shared);
+        for relation in news.relations {
+            self.links.relate(&self.graph, relation);
+        }
+        for member in torn.into_iter().chain(news.detections) {
+            self.links.add(&self.graph, member);
+        }
+    }
+
     fn changes(&mut self, name: &str, settings: &CorrelateSettings) -> Vec<Incident> {
-        self.graph.settle(settings.window, &mut self.dirty);
-        let mut todo: Vec<Arc<str>> = std::mem::take(&mut self.dirty).into_iter().collect();
-        // Incidents that may change: those of every detection that a recomputed component reaches.
+        self.settle();
+        let mut todo = self.links.take_touched();
+        let mut seen: HashSet<Member> = HashSet::new();
+        // Incidents that may change: those of every detection that is in a set that changed.
         let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
-        let mut placed: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut found: BTreeMap<Arc<str>, Incident> = BTreeMap::new();
-        while let Some(start) = todo.pop() {
-            if placed.contains(&start) {
-                continue;
-            }
-            let Some(component) = link::component(&self.graph, &start, settings.window) else {
+        while let Some(member) = todo.pop() {
+            let Some(label) = self.links.sets().label(member) else {
                 continue;
             };
-            for member in component.keys() {
-                placed.insert(member.clone());
-                if let Some(incident) = self.member_of.get(member)
-                    && touched.insert(incident.clone())
-                    && let Some(held) = self.incidents.get(incident)
+            if !seen.insert(label) {
+                continue;
+            }
+            let members = self.graph.by_time(self.links.sets().members(label));
+            let mut held: HashMap<&Arc<str>, usize, RandomState> = HashMap::default();
+            for member in &members {
+                if let Some(placed) = self.graph.placed(*member)
+                    && let Some(owner) = self.member_of.get(placed.detection.detection_id.as_str())
                 {
-                    todo.extend(held.detection_ids.iter().map(|id| Arc::from(id.as_str())));
+                    *held.entry(&owner.incident).or_default() += 1;
                 }
             }
-            if let Some(incident) = incident::assemble(name, &self.graph, &component, settings) {
-                found.insert(incident.incident_id.as_str().into(), incident);
+            for (id, count) in held {
+                if touched.insert(id.clone())
+                    && let Some(incident) = self.incidents.get(id)
+                    && incident.detection_ids.len() > count
+                {
+                    let others = incident.detection_ids.iter();
+                    todo.extend(others.filter_map(|id| self.graph.find(id)));
+                }
+            }
+            for members in cut::cut(&self.graph, members, settings) {
+                if let Some(incident) = incident::assemble(name, &self.graph, &members, settings) {
+                    found.insert(incident.incident_id.as_str().into(), incident);
+                }
             }
         }
         self.replace(touched, found)
@@ -185,20 +230,21 @@ impl Tenant {
 
     /// Puts `found` in the place of `touched`; what is no longer there was merged or dissolved. Returns what differs.
     fn replace(&mut self, touched: BTreeSet<Arc<str>>, found: BTreeMap<Arc<str>, Incident>) -> Vec<Incident> {
+        self.round += 1;
         let mut old: BTreeMap<Arc<str>, Incident> = BTreeMap::new();
         for id in touched {
             if let Some(incident) = self.incidents.remove(&id) {
-                for detection in &incident.detection_ids {
-                    self.member_of.remove(detection.as_str());
-                }
                 old.insert(id, incident);
             }
         }
+        for (id, incident) in &found {
+            self.own(id, incident);
+        }
+        for incident in old.values() {
+            self.disown(incident);
+        }
         let mut changes = Vec::new();
         for (id, incident) in found {
-            for detection in &incident.detection_ids {
-                self.member_of.insert(detection.as_str().into(), id.clone());
-            }
             // What was taken back from the tables carries the revision it had.
             let same = old
                 .remove(&id)
@@ -213,20 +259,15 @@ impl Tenant {
             let into = before
                 .detection_ids
                 .iter()
-                .find_map(|member| self.member_of.get(member.as_str()))
-                .cloned();
+                .find_map(|member| Some(self.member_of.get(member.as_str())?.incident.clone()));
             if into.is_none()
                 && before
                     .detection_ids
                     .iter()
-                    .any(|member| self.graph.member(member).is_none())
+                    .any(|member| self.graph.find(member).is_none())
             {
                 // Journaled before a crash, and what it is made of is still being found again: too early to judge.
-                for member in &before.detection_ids {
-                    self.member_of
-                        .entry(member.as_str().into())
-                        .or_insert_with(|| id.clone());
-                }
+                self.own(&id, &before);
                 self.incidents.insert(id, before);
                 continue;
             }
@@ -245,8 +286,40 @@ impl Tenant {
         changes
     }
 
-    fn expire(&mut self, horizon: Micros, window: Micros) {
-        self.graph.settle(window, &mut self.dirty);
+    /// Says of its detections that they belong to the incident.
+    fn own(&mut self, id: &Arc<str>, incident: &Incident) {
+        for detection in &incident.detection_ids {
+            match self.member_of.get_mut(detection.as_str()) {
+                Some(owner) => {
+                    owner.round = self.round;
+                    if owner.incident != *id {
+                        owner.incident = id.clone();
+                    }
+                }
+                None => {
+                    let owner = Owner {
+                        incident: id.clone(),
+                        round: self.round,
+                    };
+                    self.member_of.insert(detection.as_str().into(), owner);
+                }
+            }
+        }
+    }
+
+    /// Takes its detections from an incident, but for those that were given away in this round.
+    fn disown(&mut self, incident: &Incident) {
+        for detection in &incident.detection_ids {
+            let owner = self.member_of.get(detection.as_str());
+            if owner.is_some_and(|owner| owner.round < self.round && *owner.incident == *incident.incident_id) {
+                self.member_of.remove(detection.as_str());
+            }
+        }
+    }
+
+    /// Gives how many facts it let go of.
+    fn expire(&mut self, horizon: Micros, window: Micros) -> usize {
+        self.settle();
         let settled: Vec<Arc<str>> = self
             .incidents
             .iter()
@@ -255,13 +328,26 @@ impl Tenant {
             .collect();
         for id in settled {
             if let Some(incident) = self.incidents.remove(&id) {
-                for detection in &incident.detection_ids {
-                    self.member_of.remove(detection.as_str());
-                }
+                self.round += 1;
+                self.disown(&incident);
             }
         }
-        let member_of = &self.member_of;
-        self.graph
-            .expire(horizon, window, |detection| member_of.contains_key(detection));
+        let gone: Vec<Member> = self
+            .graph
+            .members()
+            .filter(|(_, placed)| placed.detection.time < horizon)
+            .filter(|(_, placed)| !self.member_of.contains_key(placed.detection.detection_id.as_str()))
+            .map(|(member, _)| member)
+            .collect();
+        // What stays of a set is joined anew: without those that are gone it may be several.
+        let torn = self.links.forget(&self.graph, gone.iter().copied());
+        let count = gone.len();
+        for member in gone {
+            self.graph.remove_detection(member);
+        }
+        for member in torn {
+            self.links.add(&self.graph, member);
+        }
+        count + self.graph.expire(horizon, window, |node| self.links.holds(node))
     }
 }
