@@ -33,9 +33,12 @@ pub struct CorrelateSettings {
 pub struct Criticality {
     /// Of `kind:value`.
     pub entity: Pattern,
-    /// 0 to 30.
+    /// 0 to [`CRITICALITY_MAX`].
     pub weight: f64,
 }
+
+/// As many points as make a finding of medium severity one of high.
+pub const CRITICALITY_MAX: f64 = 30.0;
 
 /// Kinds that link, and how many identities may use one of them. An address with more of them is an office, a VPN or a proxy, and an
 /// attacker's own seldom carries more; a conversation or session with more has an id that is no id; a principal or key with very many is
@@ -52,6 +55,7 @@ pub const IDENTITIES_MAX: [(&str, usize); 6] = [
 impl Default for CorrelateSettings {
     fn default() -> CorrelateSettings {
         CorrelateSettings {
+            // Most multi-stage intrusions move within hours; longer windows join what merely shares an identity.
             window: 6 * time::HOUR,
             single_severity: Severity::Critical,
             span_max: 7 * 24 * time::HOUR,

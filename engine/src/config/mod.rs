@@ -13,7 +13,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
-pub use correlate::{CorrelateSettings, Criticality, IDENTITIES_MAX};
+pub use correlate::{CorrelateSettings, Criticality};
 use document::Document;
 pub use settings::*;
 pub use target::WebhookUrl;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::correlate::CorrelateSettings;
 use super::target::WebhookUrl;
-use crate::model::{Micros, Severity};
+use crate::model::Micros;
 
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -341,13 +341,19 @@ impl TenantGraph {
         self.free.push(member);
     }
 
-    /// Removes relations from before `horizon` less the window, but for those at entities of which `holds` says that links go through
+    /// Removes relations from before `horizon` less `reach`, but for those at entities of which `holds` says that links go through
     /// them, which stay as long as they can link the oldest detection; and entities that nothing names any more. Gives how many
     /// relations it removed.
-    pub fn expire(&mut self, horizon: Micros, window: Micros, holds: impl Fn(NodeIndex) -> bool) -> usize {
+    pub fn expire(
+        &mut self,
+        horizon: Micros,
+        reach: Micros,
+        window: Micros,
+        holds: impl Fn(NodeIndex) -> bool,
+    ) -> usize {
         let oldest = self.members().map(|(_, placed)| placed.detection.time).min();
         let oldest = oldest.map_or(horizon, |oldest| oldest.min(horizon));
-        let from = |time: Micros| bucket_of(time.saturating_sub(window));
+        let from = |time: Micros| bucket_of(time.saturating_sub(reach));
         let before = self.relations.len();
         let graph = &mut self.graph;
         self.relations.retain(|(source, _, target, bucket), edge| {
@@ -372,8 +378,8 @@ impl TenantGraph {
             }
             let node = &mut graph[index];
             if let Some(sharing) = &mut node.sharing {
-                let reach = if holds(index) { oldest } else { horizon };
-                sharing.forget_before(identities_start(reach, window));
+                let since = if holds(index) { oldest } else { horizon };
+                sharing.forget_before(identities_start(since, window));
                 if sharing.is_empty() {
                     node.sharing = None;
                 }

@@ -6,15 +6,22 @@ use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
 use crate::model::incident::FINDINGS_MAX;
-use crate::model::{Detection, Entity, Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity, time};
+use crate::model::{Detection, Entity, Finding, Incident, IncidentStatus, PathStep, Severity, time};
 
 use super::graph::{Member, TenantGraph, ends};
 use super::reason::Reasons;
+use super::score::{band, score};
 
 /// Steps that a path shows; the rest is counted in the last step's reason.
 const PATH_STEPS_MAX: usize = 200;
 /// Entities that an incident lists.
 const ENTITIES_MAX: usize = 500;
+
+pub struct Assembled {
+    pub incident: Incident,
+    /// What the path says may change with relations alone, and not only with findings.
+    pub is_led: bool,
+}
 
 /// The incident that `members` make, which are ordered by (time, id), or `None` when it is a single detection below the severity that
 /// stands alone.
@@ -23,7 +30,7 @@ pub fn assemble(
     graph: &TenantGraph,
     numbers: &[Member],
     settings: &CorrelateSettings,
-) -> Option<Incident> {
+) -> Option<Assembled> {
     let members: Vec<&Detection> = numbers
         .iter()
         .filter_map(|member| Some(&graph.placed(*member)?.detection))
@@ -32,7 +39,7 @@ pub fn assemble(
     if members.len() < 2 && seed.severity < settings.single_severity {
         return None;
     }
-    let score_parts = score(&members);
+    let score_parts = score(&members, settings);
     let score = score_parts.iter().map(|part| part.points).sum::<f64>().min(100.0);
     let worst = members
         .iter()
@@ -48,8 +55,8 @@ pub fn assemble(
     }
     let mut entities: Vec<String> = entities.into_iter().map(ToString::to_string).collect();
     entities.sort();
-    let path = path(graph, numbers, settings);
-    Some(Incident {
+    let (path, is_led) = path(graph, numbers, settings);
+    let incident = Incident {
         incident_id: Incident::id_of(tenant, &seed.detection_id).to_string(),
         tenant: tenant.to_owned(),
         revision: 0,
@@ -67,7 +74,8 @@ pub fn assemble(
         merged_into: None,
         findings: findings(&members, &path),
         path,
-    })
+    };
+    Some(Assembled { incident, is_led })
 }
 
 /// What an alert tells of the members, which are ordered by (time, id).
@@ -97,76 +105,14 @@ fn finding(detection: &Detection) -> Finding {
     }
 }
 
-/// Points for the worst finding, by severity.
-fn severity_points(severity: Severity) -> f64 {
-    match severity {
-        Severity::Informational => 5.0,
-        Severity::Low => 15.0,
-        Severity::Medium => 30.0,
-        Severity::High => 50.0,
-        Severity::Critical => 70.0,
-    }
-}
-
-/// The severity that a score amounts to. One finding alone stays in its own band; breadth lifts an incident by one.
-fn band(score: f64) -> Severity {
-    match score {
-        85.0.. => Severity::Critical,
-        60.0.. => Severity::High,
-        35.0.. => Severity::Medium,
-        15.0.. => Severity::Low,
-        _ => Severity::Informational,
-    }
-}
-
-/// Points for each technique after the first, and the most that techniques can add.
-const TECHNIQUE_POINTS: (f64, f64) = (4.0, 20.0);
-/// Points for each layer of the stack after the first, and the most that layers can add.
-const LAYER_POINTS: (f64, f64) = (8.0, 24.0);
-
-fn score(members: &[&Detection]) -> Vec<ScorePart> {
-    let mut parts = Vec::new();
-    if let Some(worst) = members
-        .iter()
-        .max_by(|a, b| a.severity.cmp(&b.severity).then(b.time.cmp(&a.time)))
-    {
-        let why = format!(
-            "the worst finding is {}: {}",
-            worst.severity.text().to_lowercase(),
-            worst.title
-        );
-        parts.push(ScorePart {
-            name: "severity".into(),
-            points: severity_points(worst.severity),
-            why,
-        });
-    }
-    let techniques = techniques(members);
-    let layers = layers(members);
-    for (name, count, (each, most)) in [
-        ("techniques", techniques.len(), TECHNIQUE_POINTS),
-        ("layers", layers.len(), LAYER_POINTS),
-    ] {
-        if count > 1 {
-            let points = ((count - 1) as f64 * each).min(most);
-            parts.push(ScorePart {
-                name: name.into(),
-                points,
-                why: format!("{count} different {name}"),
-            });
-        }
-    }
-    parts
-}
-
 /// What is found of a source of several layers has none.
-fn layers<'a>(members: &[&'a Detection]) -> BTreeSet<&'a str> {
+pub fn layers<'a>(members: &[&'a Detection]) -> BTreeSet<&'a str> {
     let layers = members.iter().map(|detection| detection.layer.as_str());
     layers.filter(|layer| !layer.is_empty()).collect()
 }
 
-fn techniques(members: &[&Detection]) -> Vec<String> {
-    let mut techniques = Vec::new();
+pub fn techniques(members: &[&Detection]) -> Vec<String> {
+    let mut techniques: Vec<String> = Vec::new();
     for technique in members.iter().flat_map(|detection| &detection.techniques) {
         if !techniques.contains(technique) {
             techniques.push(technique.clone());
@@ -212,7 +158,7 @@ struct Fold<'a> {
 }
 
 /// The path: detections by time, repeats folded, with the relations that led from one to the next in between.
-fn path(graph: &TenantGraph, members: &[Member], settings: &CorrelateSettings) -> Vec<PathStep> {
+fn path(graph: &TenantGraph, members: &[Member], settings: &CorrelateSettings) -> (Vec<PathStep>, bool) {
     let mut folds: Vec<Fold> = Vec::new();
     let mut places: HashMap<Kind, usize, RandomState> = HashMap::default();
     for &member in members {
@@ -239,12 +185,14 @@ fn path(graph: &TenantGraph, members: &[Member], settings: &CorrelateSettings) -
     let mut reasons = Reasons::new(graph, settings.window, members);
     let mut relations: BTreeMap<(i64, String, String, String), String> = BTreeMap::new();
     let mut steps = Vec::new();
+    let mut is_led = false;
     for (index, fold) in folds.into_iter().enumerate() {
         if index == 0 {
             steps.push(detection_step(fold, "the first finding"));
             continue;
         }
         let reason = reasons.of(fold.member);
+        is_led |= reason.is_led;
         for step in reason.steps {
             let (from, to) = if step.forward {
                 (step.from, step.to)
@@ -273,7 +221,7 @@ fn path(graph: &TenantGraph, members: &[Member], settings: &CorrelateSettings) -
                 why,
             }),
     );
-    number(steps, more)
+    (number(steps, more), is_led)
 }
 
 fn detection_step(fold: Fold, why: &str) -> PathStep {
@@ -299,16 +247,16 @@ fn detection_step(fold: Fold, why: &str) -> PathStep {
 /// `more`: steps that are left out already.
 fn number(mut steps: Vec<PathStep>, more: usize) -> Vec<PathStep> {
     steps.sort_by(|a, b| {
-        let key = |step: &PathStep| {
+        fn key(step: &PathStep) -> (i64, bool, Option<&str>, &str, &str, &str) {
             (
                 step.time,
                 step.detection_id.is_none(),
-                step.detection_id.clone(),
-                step.from_entity.clone(),
-                step.action.clone(),
-                step.to_entity.clone(),
+                step.detection_id.as_deref(),
+                &step.from_entity,
+                &step.action,
+                &step.to_entity,
             )
-        };
+        }
         key(a).cmp(&key(b))
     });
     let more = more + steps.len().saturating_sub(PATH_STEPS_MAX);

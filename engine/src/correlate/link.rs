@@ -92,6 +92,8 @@ pub struct Links {
     sets: Sets,
     /// Detections whose sets are other than they were when they were last taken.
     touched: Vec<Member>,
+    /// Detections beside relations that are new: what is told of them may be other, though they are joined as they were.
+    brushed: Vec<Member>,
 }
 
 impl Links {
@@ -102,6 +104,7 @@ impl Links {
             found: HashMap::default(),
             sets: Sets::default(),
             touched: Vec::new(),
+            brushed: Vec::new(),
         }
     }
 
@@ -111,6 +114,10 @@ impl Links {
 
     pub fn take_touched(&mut self) -> Vec<Member> {
         std::mem::take(&mut self.touched)
+    }
+
+    pub fn take_brushed(&mut self) -> Vec<Member> {
+        std::mem::take(&mut self.brushed)
     }
 
     /// Whether links go through the entity.
@@ -160,8 +167,7 @@ impl Links {
                     .map(|((slot, since, _), member)| (*slot, As::Handed(*since), *member)),
             );
             for (slot, how, member) in there {
-                // Also where it joins nothing, it may be what is told of them.
-                self.touched.push(member);
+                self.brushed.push(member);
                 self.cross(graph, &step, slot, how, member);
             }
         }

@@ -9,6 +9,7 @@ mod graph;
 mod incident;
 mod link;
 mod reason;
+mod score;
 mod sets;
 mod sharing;
 #[cfg(test)]
@@ -38,6 +39,10 @@ pub struct Correlator {
     tenants: BTreeMap<Arc<str>, Tenant>,
     /// Where facts were last let go of.
     horizon: Micros,
+    /// Where facts were last let go of for want of memory.
+    cut: Micros,
+    /// How many of them so far.
+    evicted: u64,
 }
 
 struct Tenant {
@@ -47,6 +52,8 @@ struct Tenant {
     incidents: BTreeMap<Arc<str>, Incident>,
     /// Which of them a detection belongs to.
     member_of: HashMap<Arc<str>, Owner, RandomState>,
+    /// Those of whose path relations tell.
+    led: HashSet<Arc<str>, RandomState>,
     /// Counts the recomputations.
     round: u64,
 }
@@ -64,6 +71,20 @@ pub struct GraphSize {
     pub edges: usize,
     pub detections: usize,
     pub incidents: usize,
+    /// Facts that were let go of too early, for want of memory: what came later could not be linked to them.
+    pub evicted: u64,
+}
+
+/// What a fact takes in memory on average, with the texts in it, the tables that find it and what links go through it.
+const ENTITY_BYTES: usize = 600;
+const EDGE_BYTES: usize = 300;
+const DETECTION_BYTES: usize = 2_000;
+
+impl GraphSize {
+    /// What the graph takes in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        self.entities * ENTITY_BYTES + self.edges * EDGE_BYTES + self.detections * DETECTION_BYTES
+    }
 }
 
 impl Correlator {
@@ -72,6 +93,8 @@ impl Correlator {
             settings,
             tenants: BTreeMap::new(),
             horizon: Micros::MIN,
+            cut: Micros::MIN,
+            evicted: 0,
         }
     }
 
@@ -109,6 +132,7 @@ impl Correlator {
             }
             if incident.status == IncidentStatus::Open {
                 tenant.own(&id, &incident);
+                tenant.led.insert(id.clone());
                 tenant.incidents.insert(id, incident);
             }
         }
@@ -124,18 +148,37 @@ impl Correlator {
     }
 
     /// Lets go of what no event within the lateness can link to any more: facts older than the window and the slack before
-    /// `watermark`, unless they belong to an incident that is younger.
+    /// `watermark`, unless they belong to an incident that is younger. Where memory is short, of the oldest that are left, too.
     pub fn expire(&mut self, watermark: Micros) {
         let horizon = Correlator::retention_start(&self.settings, watermark);
-        if horizon < self.horizon.saturating_add(EXPIRE_STEP) {
-            return;
+        let window = self.settings.window;
+        if horizon >= self.horizon.saturating_add(EXPIRE_STEP) {
+            self.horizon = horizon;
+            self.let_go(horizon, window);
         }
-        self.horizon = horizon;
-        for tenant in self.tenants.values_mut() {
-            tenant.expire(horizon, self.settings.window);
+        while self.size().bytes() > self.settings.memory_bytes_max {
+            // Relations are kept a window longer than findings.
+            let cut = self.cut.max(horizon.saturating_sub(window)).saturating_add(EXPIRE_STEP);
+            if cut > watermark {
+                break;
+            }
+            self.cut = cut;
+            let gone = self.let_go(cut, 0);
+            self.evicted = self.evicted.saturating_add(gone as u64);
         }
+    }
+
+    /// Lets go of findings from before `horizon`, and of relations that are older than it by more than `reach`. Gives how many.
+    fn let_go(&mut self, horizon: Micros, reach: Micros) -> usize {
+        let window = self.settings.window;
+        let gone = self
+            .tenants
+            .values_mut()
+            .map(|tenant| tenant.expire(horizon, reach, window));
+        let gone = gone.sum();
         self.tenants
             .retain(|_, tenant| !tenant.graph.is_empty() || !tenant.incidents.is_empty());
+        gone
     }
 
     /// Where facts must be read from to resume at `watermark`.
@@ -152,7 +195,10 @@ impl Correlator {
     }
 
     pub fn size(&self) -> GraphSize {
-        let mut size = GraphSize::default();
+        let mut size = GraphSize {
+            evicted: self.evicted,
+            ..GraphSize::default()
+        };
         for tenant in self.tenants.values() {
             size.entities += tenant.graph.entities();
             size.edges += tenant.graph.edges();
@@ -170,6 +216,7 @@ impl Tenant {
             links: Links::new(settings.window),
             incidents: BTreeMap::new(),
             member_of: HashMap::default(),
+            led: HashSet::default(),
             round: 0,
         }
     }
@@ -190,6 +237,8 @@ impl Tenant {
     fn changes(&mut self, name: &str, settings: &CorrelateSettings) -> Vec<Incident> {
         self.settle();
         let mut todo = self.links.take_touched();
+        let brushed = self.links.take_brushed();
+        todo.extend(brushed.into_iter().filter(|member| self.is_led(*member)));
         let mut seen: HashSet<Member> = HashSet::new();
         // Incidents that may change: those of every detection that is in a set that changed.
         let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -220,12 +269,25 @@ impl Tenant {
                 }
             }
             for members in cut::cut(&self.graph, members, settings) {
-                if let Some(incident) = incident::assemble(name, &self.graph, &members, settings) {
-                    found.insert(incident.incident_id.as_str().into(), incident);
+                if let Some(made) = incident::assemble(name, &self.graph, &members, settings) {
+                    let id: Arc<str> = made.incident.incident_id.as_str().into();
+                    if made.is_led {
+                        self.led.insert(id.clone());
+                    } else {
+                        self.led.remove(&id);
+                    }
+                    found.insert(id, made.incident);
                 }
             }
         }
         self.replace(touched, found)
+    }
+
+    /// Whether relations may change what is told of the incident that a detection belongs to.
+    fn is_led(&self, member: Member) -> bool {
+        let placed = self.graph.placed(member);
+        let owner = placed.and_then(|placed| self.member_of.get(placed.detection.detection_id.as_str()));
+        owner.is_some_and(|owner| self.led.contains(&owner.incident))
     }
 
     /// Puts `found` in the place of `touched`; what is no longer there was merged or dissolved. Returns what differs.
@@ -255,6 +317,7 @@ impl Tenant {
             self.incidents.insert(id, incident);
         }
         for (id, before) in old {
+            self.led.remove(&id);
             // The seed's incident, or that of the next member: a seed that only the journal remembers may not be found again.
             let into = before
                 .detection_ids
@@ -318,7 +381,7 @@ impl Tenant {
     }
 
     /// Gives how many facts it let go of.
-    fn expire(&mut self, horizon: Micros, window: Micros) -> usize {
+    fn expire(&mut self, horizon: Micros, reach: Micros, window: Micros) -> usize {
         self.settle();
         let settled: Vec<Arc<str>> = self
             .incidents
@@ -327,6 +390,7 @@ impl Tenant {
             .map(|(id, _)| id.clone())
             .collect();
         for id in settled {
+            self.led.remove(&id);
             if let Some(incident) = self.incidents.remove(&id) {
                 self.round += 1;
                 self.disown(&incident);
@@ -348,6 +412,6 @@ impl Tenant {
         for member in torn {
             self.links.add(&self.graph, member);
         }
-        count + self.graph.expire(horizon, window, |node| self.links.holds(node))
+        count + self.graph.expire(horizon, reach, window, |node| self.links.holds(node))
     }
 }

@@ -29,6 +29,8 @@ pub struct Reason {
     pub words: String,
     /// Relations in walking order; empty for a shared entity.
     pub steps: Vec<Step>,
+    /// Relations, or the lack of them, made it what it is.
+    pub is_led: bool,
 }
 
 /// A detection as one looks from it.
@@ -73,6 +75,7 @@ impl<'a> Reasons<'a> {
         found.unwrap_or_else(|| Reason {
             words: "joined by what other findings and relations beside it have in common".to_owned(),
             steps: Vec::new(),
+            is_led: true,
         })
     }
 
@@ -86,6 +89,7 @@ impl<'a> Reasons<'a> {
                 Some(Reason {
                     words: format!("same {entity} as \"{}\"", reasons.title(other)),
                     steps: Vec::new(),
+                    is_led: wanted,
                 })
             })
         };
@@ -144,7 +148,11 @@ impl<'a> Reasons<'a> {
                     });
                     if let Some(other) = other {
                         let words = format!("joined to \"{}\" because {}", self.title(other), self.words(&steps));
-                        return Some(Reason { words, steps });
+                        return Some(Reason {
+                            words,
+                            steps,
+                            is_led: true,
+                        });
                     }
                     // A flow in again later may reach what this one does not: only bonds are gone once.
                     if !is_flow {
