@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cargo, plugins, target_dir};
 
-const NAMES: [&str; 5] = ["e2e", "decode", "memory", "freshness", "sigma"];
+const NAMES: [&str; 6] = ["e2e", "decode", "memory", "freshness", "correlate", "sigma"];
 
 /// What `decode` is compared with: releases of one day, so that the figures can be repeated.
 const PYTHON_READERS: [&str; 2] = ["duckdb==2.0.0", "polars==2.1.0"];

@@ -1,6 +1,7 @@
 //! The configuration: TOML text → wire structs → validated `Settings`. Pure but for the file itself, the files that detectors'
 //! settings name, and the environment variables that hold secrets: nothing is connected here.
 
+mod correlate;
 mod document;
 mod inserted;
 mod lookup;
@@ -14,6 +15,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
+pub use correlate::{CorrelateSettings, Criticality};
 use document::Document;
 pub use inserted::insert_files;
 pub use rules::*;

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::correlate::CorrelateSettings;
 use super::target::WebhookUrl;
-use crate::model::{Micros, Severity};
+use crate::model::Micros;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -221,14 +222,6 @@ pub struct Signer {
     /// As it is configured: 56 characters of Base64.
     pub text: String,
     pub key: minisign_verify::PublicKey,
-}
-
-#[derive(Clone, Debug)]
-pub struct CorrelateSettings {
-    /// Two detections further apart than this in event time are never linked directly.
-    pub window: Micros,
-    /// A single detection at or above this severity is an incident.
-    pub single_severity: Severity,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -238,6 +238,42 @@ fn no_length_of_time_but_lateness_may_be_nothing() {
 }
 
 #[test]
+fn what_correlation_may_be_told() {
+    let with = |lines: &str| check(&EXAMPLE.replacen("[serve]", &format!("[correlate]\n{lines}\n[serve]"), 1));
+    let valid = with(
+        "span = \"3d\"\nmembers = 500\nmemory_mb = 64\nidentities_max = { address = 20 }\n\
+         stop_values = [\"address:10.0.0.*\"]\nspecific_values = [\"principal:root\"]\n\
+         [[correlate.criticality]]\nentity = \"collection:patients*\"\nweight = 20",
+    );
+    let valid = valid.expect("valid").correlate;
+    assert_eq!((valid.span_max, valid.members_max), (3 * 86_400_000_000, 500));
+    assert_eq!(valid.memory_bytes_max, 64 << 20);
+    assert_eq!(
+        (valid.identities_max["address"], valid.identities_max["session"]),
+        (20, 8)
+    );
+    assert!(valid.stop_values[0].matches("address:10.0.0.77"));
+    assert!(valid.criticality[0].entity.matches("collection:patients-eu"));
+    for (lines, words) in [
+        ("span = \"1h\"", ["span", "window"]),
+        ("members = 1", ["members", "2"]),
+        ("identities_max = { model = 2 }", ["model", "address"]),
+        ("stop_values = [\"10.0.0.1\"]", ["10.0.0.1", "kind:value"]),
+        ("specific_values = [\"address:[\"]", ["specific_values", "address:["]),
+        (
+            "[[correlate.criticality]]\nentity = \"a:b\"\nweight = 31",
+            ["weight = 31", "0 to 30"],
+        ),
+    ] {
+        let message = with(lines).expect_err("refused");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        for word in words {
+            assert!(message.contains(word), "`{word}` is not in: {message}");
+        }
+    }
+}
+
+#[test]
 fn how_long_a_source_may_be_silent() {
     let of = |value: &str| {
         let settings = check(&EXAMPLE.replace("spool_mb = 64", &format!("silent_after = {value}"))).expect("valid");

@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use glob::Pattern;
 use minisign_verify::PublicKey;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, IntoDeserializer};
 
+use super::correlate::{CRITICALITY_MAX, CorrelateSettings, Criticality, IDENTITIES_MAX};
 use super::document::{Fault, Place, Types};
 use super::lookup::Lookup;
 use super::settings::*;
 use super::source::Source;
 use super::target::{WebhookUrl, syslog_address};
-use crate::model::Severity;
+use crate::model::{Severity, time};
 
 /// An epoch is small enough that little is read again after a crash and large enough that tables have few files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
@@ -25,8 +27,6 @@ const PLUGIN_MEMORY_MB: usize = 64;
 const PLUGIN_CALL_TIME: Duration = Duration::from_secs(2);
 /// Beyond guessing, where it is random; a passphrase should be longer.
 const REDACT_KEY_BYTES_MIN: usize = 16;
-/// Most multi-stage intrusions move within hours; longer windows join what merely shares an identity.
-const CORRELATE_WINDOW: Duration = Duration::from_secs(6 * 3600);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +81,24 @@ struct Plugins {
 struct Correlate {
     window: Option<Pause>,
     single_severity: Option<Severity>,
+    span: Option<Pause>,
+    members: Option<NonZeroUsize>,
+    memory_mb: Option<NonZeroUsize>,
+    #[serde(default)]
+    identities_max: BTreeMap<String, usize>,
+    #[serde(default)]
+    stop_values: Vec<String>,
+    #[serde(default)]
+    specific_values: Vec<String>,
+    #[serde(default)]
+    criticality: Vec<Critical>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Critical {
+    entity: String,
+    weight: f64,
 }
 
 #[derive(Deserialize, Default)]
@@ -257,16 +275,73 @@ fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Resul
 
 impl Correlate {
     fn validate(self) -> Result<CorrelateSettings, Fault> {
-        let window = self.window.map_or(CORRELATE_WINDOW, |window| window.0);
-        if window < Duration::from_secs(1) {
-            let message = format!("window = \"{} ms\": valid is \"1s\" and more", window.as_millis());
-            return Err(Fault::new(Place::Table("correlate"), "window", message));
+        let usual = CorrelateSettings::default();
+        let micros = |span: Option<Pause>, usual| span.map_or(usual, |span| Span(span.0).micros());
+        let fault = |key: &'static str, message: String| Fault::new(Place::Table("correlate"), key, message);
+        let window = micros(self.window, usual.window);
+        if window < time::SECOND {
+            let message = format!("window = \"{} ms\": valid is \"1s\" and more", window / 1000);
+            return Err(fault("window", message));
+        }
+        let span_max = micros(self.span, usual.span_max);
+        if span_max < window {
+            let message = format!(
+                "span = \"{} s\": an incident lasts at least as long as `window`, {} s",
+                span_max / time::SECOND,
+                window / time::SECOND
+            );
+            return Err(fault("span", message));
+        }
+        let members_max = self.members.map_or(usual.members_max, NonZeroUsize::get);
+        if members_max < 2 {
+            return Err(fault("members", "members = 1: an incident joins 2 and more".to_owned()));
+        }
+        let mut identities_max = usual.identities_max;
+        for (kind, most) in self.identities_max {
+            let Some(held) = identities_max.get_mut(&kind) else {
+                let kinds: Vec<&str> = IDENTITIES_MAX.iter().map(|(kind, _)| *kind).collect();
+                let message = format!("`{kind}` links nothing; valid are {}", kinds.join(", "));
+                return Err(fault("identities_max", message));
+            };
+            *held = most;
+        }
+        let patterns = |key: &'static str, texts: Vec<String>| -> Result<Vec<Pattern>, Fault> {
+            let read = |text: String| entity_pattern(&text).map_err(|message| fault(key, message));
+            texts.into_iter().map(read).collect()
+        };
+        let mut criticality = Vec::new();
+        for Critical { entity, weight } in self.criticality {
+            if !(0.0..=CRITICALITY_MAX).contains(&weight) {
+                let message = format!("weight = {weight} of \"{entity}\": valid is 0 to {CRITICALITY_MAX}");
+                return Err(fault("criticality", message));
+            }
+            let entity = entity_pattern(&entity).map_err(|message| fault("criticality", message))?;
+            criticality.push(Criticality { entity, weight });
         }
         Ok(CorrelateSettings {
-            window: Span(window).micros(),
-            single_severity: self.single_severity.unwrap_or(Severity::Critical),
+            window,
+            single_severity: self.single_severity.unwrap_or(usual.single_severity),
+            span_max,
+            members_max,
+            memory_bytes_max: self
+                .memory_mb
+                .map_or(usual.memory_bytes_max, |memory| memory.get().saturating_mul(1 << 20)),
+            identities_max,
+            stop_values: patterns("stop_values", self.stop_values)?,
+            specific_values: patterns("specific_values", self.specific_values)?,
+            criticality,
         })
     }
+}
+
+/// `kind:value`, in which `*` stands for any text and `?` for a character.
+fn entity_pattern(text: &str) -> Result<Pattern, String> {
+    if !text.contains(':') {
+        return Err(format!(
+            "\"{text}\": an entity is written kind:value, as \"address:10.0.0.*\""
+        ));
+    }
+    Pattern::new(text).map_err(|error| format!("\"{text}\": {error}"))
 }
 
 impl Plugins {

@@ -1,210 +1,412 @@
-//! Which detections belong together, and through what.
+//! Which detections belong together.
+//!
+//! Two detections are linked directly when both name a specific entity and are at most a window apart, or when up to [`HOPS_MAX`]
+//! relations lead from an entity of the one to an entity of the other. What is joined are not pairs but the detections that
+//! are found at an entity: those that name it make a chain in time, and so do those that one relation leads to it. A relation in the
+//! middle of three then joins the chains of its two ends. A fact so costs as much as the relations within its reach, once per
+//! twelfth of a window, and not the number of detections that it joins.
+//!
+//! Over relations, time counts in twelfths of the window ("slots"), rounded so that what they join is never further apart than the
+//! window. Everything only ever joins, in whatever order facts come; what must come apart is forgotten and added anew.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 
-use petgraph::graph::NodeIndex;
+use ahash::RandomState;
+use petgraph::graph::{EdgeIndex, NodeIndex};
 
 use crate::model::Micros;
 
-use super::graph::{HOPS_MAX, Lead, Span, Step, TenantGraph, between, bucket_of};
+use super::graph::{Lead, Member, Step, TenantGraph};
+use super::sets::Sets;
 
-/// Why two detections belong together: an entity that both name, or relations that lead from an entity of the one to an entity
-/// of the other.
-#[derive(Clone)]
-pub struct Link {
-    /// The other detection.
-    pub to: Arc<str>,
-    /// Relations in walking order; empty for a shared entity.
-    pub steps: Vec<Step>,
+/// How many relations may lie between the entities of two detections that are joined.
+pub const HOPS_MAX: usize = 3;
+
+/// Into so many slots a window is divided.
+const SLOTS: i64 = 12;
+/// Slots this far apart hold only times that are at most a window apart.
+const REACH: i64 = SLOTS - 1;
+
+/// The detections of one slot that name an entity.
+struct Named {
+    first: Micros,
+    last: Micros,
+    member: Member,
 }
 
-/// All detections that links join to `start`, each with its own links, ordered by id. `None` when `start` is gone.
-pub fn component(graph: &TenantGraph, start: &Arc<str>, window: Micros) -> Option<BTreeMap<Arc<str>, Vec<Link>>> {
-    graph.member(start)?;
-    let mut ways = Ways {
-        graph,
-        from: HashMap::new(),
-    };
-    let mut component = BTreeMap::new();
-    let mut todo = vec![start.clone()];
-    while let Some(id) = todo.pop() {
-        if component.contains_key(&id) {
-            continue;
-        }
-        let links = linked(&mut ways, &id, window);
-        todo.extend(links.iter().map(|link| link.to.clone()));
-        component.insert(id, links);
+/// What is found at one entity. Each entry stands for the set of one of its detections.
+#[derive(Default)]
+struct Found {
+    /// By slot: detections that name the entity.
+    named: BTreeMap<i64, Named>,
+    /// By slot: detections on entities beside it.
+    beside: BTreeMap<i64, Member>,
+    /// By slot, time of the relation and whence: detections on an entity that handed an identity on to this one. They meet only what is
+    /// not before that time.
+    handed: BTreeMap<(i64, Micros, NodeIndex), Member>,
+}
+
+/// How a set is found at an entity from which one goes on.
+#[derive(Clone, Copy)]
+enum As {
+    /// Its newest detection in the slot is of this time.
+    Named(Micros),
+    Beside,
+    /// Since when.
+    Handed(Micros),
+}
+
+/// How time is counted over relations.
+#[derive(Clone, Copy)]
+pub struct Slots(Micros);
+
+impl Slots {
+    pub fn new(window: Micros) -> Slots {
+        Slots((window / SLOTS).max(1))
     }
-    Some(component)
-}
 
-/// The links of one detection. On each entity within reach only the nearest detection before and after counts: those further
-/// away are reached through the nearest.
-fn linked(ways: &mut Ways<'_>, id: &Arc<str>, window: Micros) -> Vec<Link> {
-    let graph = ways.graph;
-    let mut links = Vec::new();
-    let Some(member) = graph.member(id) else { return links };
-    let time = member.detection.time;
-    let own: Vec<NodeIndex> = member
-        .anchors
-        .iter()
-        .copied()
-        .filter(|anchor| graph.specific(*anchor, time))
-        .collect();
-    let mut walk = Walk {
-        graph,
-        ways,
-        id,
-        time,
-        window,
-        own: &own,
-    };
-    for &anchor in &own {
-        let whole = (time.saturating_sub(window), time.saturating_add(window));
-        // From the other entities that it names it goes on by itself.
-        let mut seen: HashMap<NodeIndex, Vec<Span>> = own.iter().map(|anchor| (*anchor, vec![whole])).collect();
-        let mut frontier = vec![(anchor, whole, Vec::new())];
-        for _ in 0..=HOPS_MAX {
-            let mut next = Vec::new();
-            for (node, span, steps) in frontier {
-                walk.nearest(node, span, &steps, &mut links);
-                if steps.len() < HOPS_MAX {
-                    let left = HOPS_MAX - steps.len() - 1;
-                    next.extend(
-                        walk.onward(node, span, &steps, left)
-                            .into_iter()
-                            .filter(|(to, span, _)| {
-                                let spans = seen.entry(*to).or_default();
-                                // A way that opens no other times brings nothing new.
-                                let new = !spans.iter().any(|held| held.0 <= span.0 && span.1 <= held.1);
-                                if new {
-                                    spans.push(*span);
-                                }
-                                new
-                            }),
-                    );
-                }
-            }
-            frontier = next;
-        }
+    pub fn of(self, time: Micros) -> i64 {
+        time.div_euclid(self.0)
     }
-    links
-}
 
-/// The relations that lead on from an entity, looked up once for all findings of a component.
-struct Ways<'a> {
-    graph: &'a TenantGraph,
-    from: HashMap<NodeIndex, Arc<[Step]>>,
-}
+    /// The times of relations that are within reach of a slot.
+    pub fn span(self, slot: i64) -> (Micros, Micros) {
+        let from = slot.saturating_sub(REACH).saturating_mul(self.0);
+        let end = slot.saturating_add(REACH + 1).saturating_mul(self.0);
+        (from, end.saturating_sub(1))
+    }
 
-impl Ways<'_> {
-    /// Those that overlap `span`, by the buckets in which they began.
-    fn within(&mut self, node: NodeIndex, span: Span) -> impl Iterator<Item = Step> + use<> {
-        let graph = self.graph;
-        let steps = self.from.entry(node).or_insert_with(|| {
-            let all = graph.passable(node, (Micros::MIN, Micros::MAX));
-            all.filter(|step| !graph.is_dead_end(step.to, node)).collect()
-        });
-        let steps = Arc::clone(steps);
-        let begin = steps.partition_point(|step| bucket_of(step.first_time) < bucket_of(span.0));
-        (begin..steps.len())
-            .map(move |at| steps[at].clone())
-            .take_while(move |step| bucket_of(step.first_time) <= span.1)
-            .filter(move |step| step.first_time <= span.1 && step.last_time >= span.0)
+    /// The slots that a relation reaches.
+    pub fn reach(self, step: &Step) -> (i64, i64) {
+        let (first, last) = (self.of(step.first_time), self.of(step.last_time));
+        (first.saturating_sub(REACH), last.saturating_add(REACH))
     }
 }
 
-struct Walk<'a, 'g> {
-    graph: &'g TenantGraph,
-    ways: &'a mut Ways<'g>,
-    id: &'a Arc<str>,
-    time: Micros,
+/// The sets of linked detections.
+pub struct Links {
     window: Micros,
-    /// The entities that it names and that tell something of it.
-    own: &'a [NodeIndex],
+    slots: Slots,
+    found: HashMap<NodeIndex, Found, RandomState>,
+    sets: Sets,
+    /// Detections whose sets are other than they were when they were last taken.
+    touched: Vec<Member>,
+    /// Detections beside relations that are new: what is told of them may be other, though they are joined as they were.
+    brushed: Vec<Member>,
 }
 
-impl Walk<'_, '_> {
-    /// Links to the nearest detections on `node` before and after, within `span`.
-    fn nearest(&self, node: NodeIndex, span: Span, steps: &[Step], links: &mut Vec<Link>) {
-        let detections = &self.graph.node(node).detections;
-        let own = (self.time, self.id.clone());
-        // The entity must be specific for the other too, or it would matter from which side one looks.
-        let fits = |other: &&(Micros, Arc<str>)| self.graph.specific(node, other.0);
-        let before = between(detections, span.0, span.1.min(self.time))
-            .rev()
-            .filter(|other| **other < own)
-            .find(fits);
-        let after = between(detections, span.0.max(self.time), span.1)
-            .filter(|other| **other > own)
-            .find(fits);
-        // What names an identity in common is joined by that, through those in between; no relation says more.
-        let in_common = |other: &&(Micros, Arc<str>)| {
-            let named = self.graph.member(&other.1).map_or(&[][..], |member| &member.anchors);
-            let both = |anchor: &NodeIndex| self.own.contains(anchor) && self.graph.is_lasting(*anchor);
-            !steps.is_empty() && named.iter().any(both)
-        };
-        for (_, to) in before.into_iter().chain(after).filter(|other| !in_common(other)) {
-            links.push(Link {
-                to: to.clone(),
-                steps: steps.to_vec(),
-            });
+impl Links {
+    pub fn new(window: Micros) -> Links {
+        Links {
+            window,
+            slots: Slots::new(window),
+            found: HashMap::default(),
+            sets: Sets::default(),
+            touched: Vec::new(),
+            brushed: Vec::new(),
         }
     }
 
-    /// The entities that relations lead to from `node` and from which `left` more may lead to a detection, each with the times at which a detection there can be linked. In a fixed
-    /// order: by time of the relation, then by entity. Every condition holds for both ends alike, so that a link found from one
-    /// side is found from the other.
-    fn onward(
-        &mut self,
-        node: NodeIndex,
-        span: Span,
-        steps: &[Step],
-        left: usize,
-    ) -> Vec<(NodeIndex, Span, Vec<Step>)> {
-        let near = (
-            self.time.saturating_sub(self.window),
-            self.time.saturating_add(self.window),
-        );
-        let usable = self
-            .ways
-            .within(node, near)
-            .filter(|step| self.graph.leads_somewhere(step.to, left))
-            // What was handed on cannot have been used before: not on the far side, nor by us when we are the far side.
-            .filter(|step| step.lead != Lead::Flow || step.forward || self.time >= step.first_time);
-        // The buckets of a bond as one: each reaches to where this detection is, so together they reach without a gap. Those of a flow
-        // do not: each begins anew.
-        let mut leads: Vec<Step> = Vec::new();
-        let mut bonds: HashMap<(NodeIndex, &str, bool), usize> = HashMap::new();
-        for step in usable {
-            if step.lead == Lead::Bond {
-                let place = *bonds.entry((step.to, step.kind, step.forward)).or_insert(leads.len());
-                if let Some(held) = leads.get_mut(place) {
-                    held.first_time = held.first_time.min(step.first_time);
-                    held.last_time = held.last_time.max(step.last_time);
-                    continue;
+    pub fn sets(&self) -> &Sets {
+        &self.sets
+    }
+
+    pub fn take_touched(&mut self) -> Vec<Member> {
+        std::mem::take(&mut self.touched)
+    }
+
+    pub fn take_brushed(&mut self) -> Vec<Member> {
+        std::mem::take(&mut self.brushed)
+    }
+
+    /// Whether links go through the entity.
+    pub fn holds(&self, node: NodeIndex) -> bool {
+        self.found.contains_key(&node)
+    }
+
+    fn join(&mut self, a: Member, b: Member) {
+        if self.sets.join(a, b) {
+            self.touched.push(a);
+        }
+    }
+
+    /// Adds a detection of `graph`.
+    pub fn add(&mut self, graph: &TenantGraph, member: Member) {
+        let Some(placed) = graph.placed(member) else { return };
+        self.sets.add(member);
+        self.touched.push(member);
+        for &node in &placed.anchors {
+            if graph.specific(node, placed.detection.time) {
+                self.name(graph, node, member, placed.detection.time);
+            }
+        }
+    }
+
+    /// Takes in a relation of `graph` that is new, or that began sooner or lasted longer than was known.
+    pub fn relate(&mut self, graph: &TenantGraph, edge: EdgeIndex) {
+        let Some(ways) = graph.both_ways(edge) else { return };
+        if !ways.iter().any(|step| self.holds(step.from)) || !graph.is_passable(&ways[0]) {
+            return;
+        }
+        for step in ways {
+            let Some(found) = self.found.get(&step.from) else {
+                continue;
+            };
+            let slots = self.slots.reach(&step);
+            let named = found.named.range(slots.0..=slots.1);
+            let mut there: Vec<(i64, As, Member)> = named
+                .map(|(slot, named)| (*slot, As::Named(named.last), named.member))
+                .collect();
+            let beside = found.beside.range(slots.0..=slots.1);
+            there.extend(beside.map(|(slot, member)| (*slot, As::Beside, *member)));
+            let handed = found.handed.iter();
+            there.extend(
+                handed
+                    .filter(|((slot, ..), _)| (slots.0..=slots.1).contains(slot))
+                    .map(|((slot, since, _), member)| (*slot, As::Handed(*since), *member)),
+            );
+            for (slot, how, member) in there {
+                self.brushed.push(member);
+                self.cross(graph, &step, slot, how, member);
+            }
+        }
+    }
+
+    fn name(&mut self, graph: &TenantGraph, node: NodeIndex, member: Member, time: Micros) {
+        let slot = self.slots.of(time);
+        let found = self.found.entry(node).or_default();
+        let mut joined = Vec::new();
+        let mut before = None;
+        let named = found.named.entry(slot).and_modify(|named| {
+            before = Some((named.first, named.last));
+            joined.push(named.member);
+            named.first = named.first.min(time);
+            named.last = named.last.max(time);
+        });
+        let named = named.or_insert(Named {
+            first: time,
+            last: time,
+            member,
+        });
+        let (first, last) = (named.first, named.last);
+        // Those that name it in other slots: exactly a window at most.
+        let sooner = found.named.range(..slot).next_back();
+        let later = found.named.range((Bound::Excluded(slot), Bound::Unbounded)).next();
+        let sooner = sooner.filter(|(_, sooner)| first.saturating_sub(sooner.last) <= self.window);
+        let later = later.filter(|(_, later)| later.first.saturating_sub(last) <= self.window);
+        joined.extend(sooner.into_iter().chain(later).map(|(_, named)| named.member));
+        if before.is_none() {
+            joined.extend(around(&found.beside, slot, i64::MIN));
+        }
+        for other in joined {
+            self.join(member, other);
+        }
+        match before {
+            None => self.spread(graph, node, slot, As::Named(last), member),
+            // A relation that began since the newest so far may have handed on what this one used.
+            Some((_, newest)) if newest < last => {
+                let steps: Vec<Step> = graph.inflows(node, newest, last).collect();
+                for step in steps {
+                    self.cross(graph, &step, slot, As::Named(last), member);
                 }
             }
-            leads.push(step);
+            Some(_) => {}
         }
-        leads.sort_by(|a, b| {
-            let entity = |step: &Step| &self.graph.node(step.to).entity;
-            (a.first_time, a.kind, entity(a)).cmp(&(b.first_time, b.kind, entity(b)))
-        });
-        leads
-            .into_iter()
-            .map(|step| {
-                let mut earliest = step.first_time.saturating_sub(self.window);
-                let latest = step.last_time.saturating_add(self.window);
-                if step.lead == Lead::Flow && step.forward {
-                    earliest = earliest.max(step.first_time);
-                }
-                let mut walked = steps.to_vec();
-                walked.push(step.clone());
-                (step.to, (span.0.max(earliest), span.1.min(latest)), walked)
-            })
-            .filter(|(_, span, _)| span.0 <= span.1)
-            .collect()
     }
+
+    /// Goes on from `node` over all relations within reach of `slot`.
+    fn spread(&mut self, graph: &TenantGraph, node: NodeIndex, slot: i64, how: As, member: Member) {
+        let (from, until) = self.slots.span(slot);
+        for step in graph.passable(node, from, until) {
+            self.cross(graph, &step, slot, how, member);
+        }
+    }
+
+    /// Goes over one relation.
+    fn cross(&mut self, graph: &TenantGraph, step: &Step, slot: i64, how: As, member: Member) {
+        let is_flow = step.lead == Lead::Flow;
+        match how {
+            As::Named(_) if is_flow && step.forward => self.hand(graph, step, slot, member),
+            // What was handed on cannot have been used before.
+            As::Named(last) if is_flow && last < step.first_time => {}
+            As::Named(_) => self.arrive(graph, step.to, slot, member),
+            As::Beside if is_flow && !step.forward && slot < self.slots.of(step.first_time) => {}
+            As::Beside => {
+                let floor = if is_flow && step.forward {
+                    self.slots.of(step.first_time)
+                } else {
+                    i64::MIN
+                };
+                self.meet(step, slot, floor, member);
+                if !is_flow || !step.forward {
+                    self.meet_handed(step.to, slot, Some(step), member);
+                }
+            }
+            As::Handed(_) if is_flow && !step.forward => {}
+            As::Handed(since) if step.last_time < since => {}
+            As::Handed(since) => {
+                let since = if is_flow { since.max(step.first_time) } else { since };
+                self.meet(step, slot, self.slots.of(since), member);
+            }
+        }
+    }
+
+    /// Joins with what is beside the far end of a relation in the middle.
+    fn meet(&mut self, step: &Step, slot: i64, floor: i64, member: Member) {
+        let (from, until) = self.slots.reach(step);
+        let Some(found) = self.found.get(&step.to) else { return };
+        let others: Vec<Member> = around_within(&found.beside, slot, floor.max(from), until).collect();
+        for other in others {
+            self.join(member, other);
+        }
+    }
+
+    /// Joins what is beside `node`, or leads to it `over` one more relation, with what was handed on to it before.
+    fn meet_handed(&mut self, node: NodeIndex, slot: i64, over: Option<&Step>, member: Member) {
+        let Some(found) = self.found.get(&node) else { return };
+        if found.handed.is_empty() {
+            return;
+        }
+        let near = slot.saturating_sub(REACH)..=slot.saturating_add(REACH);
+        let reaches = |step: &Step, at: i64, since: Micros| {
+            let (from, until) = self.slots.reach(step);
+            (from..=until).contains(&at) && since <= step.last_time
+        };
+        let others: Vec<Member> = found
+            .handed
+            .iter()
+            .filter(|((at, since, _), _)| near.contains(at) && self.slots.of(*since) <= slot)
+            .filter(|((at, since, _), _)| over.is_none_or(|step| reaches(step, *at, *since)))
+            .map(|(_, member)| *member)
+            .collect();
+        for other in others {
+            self.join(member, other);
+        }
+    }
+
+    /// A set on an entity beside `node` is found at it.
+    fn arrive(&mut self, graph: &TenantGraph, node: NodeIndex, slot: i64, member: Member) {
+        let found = self.found.entry(node).or_default();
+        if let Some(&there) = found.beside.get(&slot) {
+            self.join(member, there);
+            return;
+        }
+        let mut others: Vec<Member> = around(&found.beside, slot, i64::MIN).collect();
+        found.beside.insert(slot, member);
+        let sooner = found.named.range(slot.saturating_sub(REACH)..=slot).next_back();
+        let later = found.named.range(slot..=slot.saturating_add(REACH)).next();
+        others.extend(sooner.into_iter().chain(later).map(|(_, named)| named.member));
+        for other in others {
+            self.join(member, other);
+        }
+        self.meet_handed(node, slot, None, member);
+        self.spread(graph, node, slot, As::Beside, member);
+    }
+
+    /// A set on an entity that handed an identity on is found where it was handed on to.
+    fn hand(&mut self, graph: &TenantGraph, step: &Step, slot: i64, member: Member) {
+        let since = step.first_time;
+        let floor = self.slots.of(since);
+        let found = self.found.entry(step.to).or_default();
+        if let Some(&there) = found.handed.get(&(slot, since, step.from)) {
+            self.join(member, there);
+            return;
+        }
+        found.handed.insert((slot, since, step.from), member);
+        let others: Vec<Member> = around(&found.beside, slot, floor).collect();
+        for other in others {
+            self.join(member, other);
+        }
+        self.spread(graph, step.to, slot, As::Handed(since), member);
+    }
+
+    /// Takes out the sets of `members`, and gives all that were in them.
+    pub fn forget(&mut self, graph: &TenantGraph, members: impl IntoIterator<Item = Member>) -> Vec<Member> {
+        let labels: HashSet<Member> = members
+            .into_iter()
+            .filter_map(|member| self.sets.label(member))
+            .collect();
+        let mut forgotten = Vec::new();
+        for label in labels {
+            for at in 0..self.sets.members(label).len() {
+                let member = self.sets.members(label)[at];
+                self.take_away(graph, member, label);
+            }
+            forgotten.extend(self.sets.remove(label));
+        }
+        forgotten
+    }
+
+    /// Takes away where a detection of the set `label` is found.
+    fn take_away(&mut self, graph: &TenantGraph, member: Member, label: Member) {
+        let Some(placed) = graph.placed(member) else { return };
+        let slot = self.slots.of(placed.detection.time);
+        let (from, until) = self.slots.span(slot);
+        for &node in &placed.anchors {
+            let is_ours = |sets: &Sets, member: Member| sets.label(member) == Some(label);
+            let mut nodes = vec![node];
+            // The first of the slot has done it for all.
+            if let Some(found) = self.found.get_mut(&node)
+                && found
+                    .named
+                    .get(&slot)
+                    .is_some_and(|named| is_ours(&self.sets, named.member))
+            {
+                found.named.remove(&slot);
+                nodes.extend(graph.steps(node, from, until).map(|step| step.to));
+            }
+            for beside in nodes {
+                let Some(found) = self.found.get_mut(&beside) else {
+                    continue;
+                };
+                if beside != node {
+                    if found.beside.get(&slot).is_some_and(|there| is_ours(&self.sets, *there)) {
+                        found.beside.remove(&slot);
+                    }
+                    found.handed.retain(|(at, _, whence), there| {
+                        *at != slot || *whence != node || !is_ours(&self.sets, *there)
+                    });
+                }
+                if found.named.is_empty() && found.beside.is_empty() && found.handed.is_empty() {
+                    self.found.remove(&beside);
+                }
+            }
+        }
+    }
+
+    /// A detection of every set that is found at `node`.
+    pub fn found_at(&self, node: NodeIndex) -> impl Iterator<Item = Member> + '_ {
+        self.found.get(&node).into_iter().flat_map(|found| {
+            let named = found.named.values().map(|named| named.member);
+            named
+                .chain(found.beside.values().copied())
+                .chain(found.handed.values().copied())
+        })
+    }
+}
+
+/// The nearest entries before or in `slot` and after or in it, within reach and not below `floor`. Those further away are joined to them.
+fn around(entries: &BTreeMap<i64, Member>, slot: i64, floor: i64) -> impl Iterator<Item = Member> + '_ {
+    around_within(entries, slot, floor, i64::MAX)
+}
+
+fn around_within(
+    entries: &BTreeMap<i64, Member>,
+    slot: i64,
+    from: i64,
+    until: i64,
+) -> impl Iterator<Item = Member> + '_ {
+    let (from, until) = (
+        from.max(slot.saturating_sub(REACH)),
+        until.min(slot.saturating_add(REACH)),
+    );
+    let between = move |from: i64, until: i64| entries.range(from.min(until.saturating_add(1))..=until);
+    let sooner = (from <= slot.min(until)).then(|| between(from, slot.min(until)).next_back());
+    let later = (slot.max(from) <= until).then(|| between(slot.max(from), until).next());
+    sooner
+        .flatten()
+        .into_iter()
+        .chain(later.flatten())
+        .map(|(_, member)| *member)
 }

@@ -1,22 +1,31 @@
 //! Detections and relations → incidents. A graph of entities per tenant; synchronous, no I/O, and time is an argument.
 //!
-//! The law: incidents are a pure function of the set of detections and relations inside the retention. `changes` recomputes
-//! the components that new facts touched, from the facts, so the order of arrival cannot show.
+//! The law: incidents are a pure function of the set of detections and relations inside the retention. What joins detections is
+//! added to as facts come, in a way that the order cannot show (link.rs); where a fact takes links away, or facts are let go of, what
+//! they held together is joined anew from those that are left.
 
+mod cut;
 mod graph;
 mod incident;
 mod link;
+mod reason;
+mod score;
+mod sets;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
 use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Detection, Incident, IncidentStatus, Micros, Relation, time};
 
-use graph::TenantGraph;
+use graph::{Member, TenantGraph};
+use link::Links;
 
 /// Facts are kept this much longer than the window reaches, so that an event within any source's lateness finds what it links to.
 const RETENTION_SLACK: Micros = time::HOUR;
@@ -30,17 +39,29 @@ pub struct Correlator {
     tenants: BTreeMap<Arc<str>, Tenant>,
     /// Where facts were last let go of.
     horizon: Micros,
+    /// Where facts were last let go of for want of memory.
+    cut: Micros,
+    /// How many of them so far.
+    evicted: u64,
 }
 
-#[derive(Default)]
 struct Tenant {
     graph: TenantGraph,
+    links: Links,
     /// Newest state of every incident that can still change.
     incidents: BTreeMap<Arc<str>, Incident>,
     /// Which of them a detection belongs to.
-    member_of: BTreeMap<Arc<str>, Arc<str>>,
-    /// Detections whose links may have changed since the last recomputation.
-    dirty: BTreeSet<Arc<str>>,
+    member_of: HashMap<Arc<str>, Owner, RandomState>,
+    /// Those of whose path relations tell.
+    led: HashSet<Arc<str>, RandomState>,
+    /// Counts the recomputations.
+    round: u64,
+}
+
+/// The incident that a detection belongs to, since which recomputation at least.
+struct Owner {
+    incident: Arc<str>,
+    round: u64,
 }
 
 /// What the graph holds, for metrics.
@@ -50,6 +71,20 @@ pub struct GraphSize {
     pub edges: usize,
     pub detections: usize,
     pub incidents: usize,
+    /// Facts that were let go of too early, for want of memory: what came later could not be linked to them.
+    pub evicted: u64,
+}
+
+/// What a fact takes in memory on average, with the texts in it, the tables that find it and what links go through it.
+const ENTITY_BYTES: usize = 600;
+const EDGE_BYTES: usize = 300;
+const DETECTION_BYTES: usize = 2_000;
+
+impl GraphSize {
+    /// What the graph takes in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        self.entities * ENTITY_BYTES + self.edges * EDGE_BYTES + self.detections * DETECTION_BYTES
+    }
 }
 
 impl Correlator {
@@ -58,19 +93,22 @@ impl Correlator {
             settings,
             tenants: BTreeMap::new(),
             horizon: Micros::MIN,
+            cut: Micros::MIN,
+            evicted: 0,
         }
     }
 
     /// Adds facts. A detection or relation that is there already changes nothing.
     pub fn apply(&mut self, detections: Vec<Detection>, relations: Vec<Relation>) {
-        let window = self.settings.window;
         for relation in relations {
-            let tenant = self.tenants.entry(relation.tenant.clone()).or_default();
-            tenant.graph.add_relation(&relation, window, &mut tenant.dirty);
+            let tenant = self.tenants.entry(relation.tenant.clone());
+            let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
+            tenant.graph.add_relation(&relation, &self.settings);
         }
         for detection in detections {
-            let tenant = self.tenants.entry(detection.tenant.as_str().into()).or_default();
-            tenant.graph.add_detection(detection, &mut tenant.dirty);
+            let tenant = self.tenants.entry(detection.tenant.as_str().into());
+            let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
+            tenant.graph.add_detection(detection, &self.settings);
         }
     }
 
@@ -79,25 +117,22 @@ impl Correlator {
     pub fn resume(&mut self, detections: Vec<Detection>, relations: Vec<Relation>, incidents: Vec<Incident>) {
         self.apply(detections, relations);
         for mut incident in incidents {
-            let tenant = self.tenants.entry(incident.tenant.as_str().into()).or_default();
+            let tenant = self.tenants.entry(incident.tenant.as_str().into());
+            let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
             // The tables have them in the detections.
             if incident.findings.is_empty() {
                 let members = incident.detection_ids.iter();
-                let members: Vec<&Detection> = members
-                    .filter_map(|id| Some(&tenant.graph.member(id)?.detection))
-                    .collect();
+                let members: Vec<&Detection> = members.filter_map(|id| tenant.graph.detection(id)).collect();
                 incident.findings = incident::findings(&members, &incident.path);
             }
             let id: Arc<str> = incident.incident_id.as_str().into();
             if let Some(before) = tenant.incidents.remove(&id) {
-                for detection in &before.detection_ids {
-                    tenant.member_of.remove(detection.as_str());
-                }
+                tenant.round += 1;
+                tenant.disown(&before);
             }
             if incident.status == IncidentStatus::Open {
-                for detection in &incident.detection_ids {
-                    tenant.member_of.insert(detection.as_str().into(), id.clone());
-                }
+                tenant.own(&id, &incident);
+                tenant.led.insert(id.clone());
                 tenant.incidents.insert(id, incident);
             }
         }
@@ -113,18 +148,37 @@ impl Correlator {
     }
 
     /// Lets go of what no event within the lateness can link to any more: facts older than the window and the slack before
-    /// `watermark`, unless they belong to an incident that is younger.
+    /// `watermark`, unless they belong to an incident that is younger. Where memory is short, of the oldest that are left, too.
     pub fn expire(&mut self, watermark: Micros) {
         let horizon = Correlator::retention_start(&self.settings, watermark);
-        if horizon < self.horizon.saturating_add(EXPIRE_STEP) {
-            return;
+        let window = self.settings.window;
+        if horizon >= self.horizon.saturating_add(EXPIRE_STEP) {
+            self.horizon = horizon;
+            self.let_go(horizon, window);
         }
-        self.horizon = horizon;
-        for tenant in self.tenants.values_mut() {
-            tenant.expire(horizon, self.settings.window);
+        while self.size().bytes() > self.settings.memory_bytes_max {
+            // Relations are kept a window longer than findings.
+            let cut = self.cut.max(horizon.saturating_sub(window)).saturating_add(EXPIRE_STEP);
+            if cut > watermark {
+                break;
+            }
+            self.cut = cut;
+            let gone = self.let_go(cut, 0);
+            self.evicted = self.evicted.saturating_add(gone as u64);
         }
+    }
+
+    /// Lets go of findings from before `horizon`, and of relations that are older than it by more than `reach`. Gives how many.
+    fn let_go(&mut self, horizon: Micros, reach: Micros) -> usize {
+        let window = self.settings.window;
+        let gone = self
+            .tenants
+            .values_mut()
+            .map(|tenant| tenant.expire(horizon, reach, window));
+        let gone = gone.sum();
         self.tenants
             .retain(|_, tenant| !tenant.graph.is_empty() || !tenant.incidents.is_empty());
+        gone
     }
 
     /// Where facts must be read from to resume at `watermark`.
@@ -134,14 +188,17 @@ impl Correlator {
             .saturating_sub(RETENTION_SLACK)
     }
 
-    /// Where relations must be read from when the oldest finding is of `oldest`: they link a window away, and how shared an address
+    /// Where relations must be read from when the oldest finding is of `oldest`: they link a window away, and how shared an entity
     /// is at that moment is counted over another.
     pub fn relations_start(settings: &CorrelateSettings, oldest: Micros) -> Micros {
         graph::identities_start(oldest, settings.window)
     }
 
     pub fn size(&self) -> GraphSize {
-        let mut size = GraphSize::default();
+        let mut size = GraphSize {
+            evicted: self.evicted,
+            ..GraphSize::default()
+        };
         for tenant in self.tenants.values() {
             size.entities += tenant.graph.entities();
             size.edges += tenant.graph.edges();
@@ -153,52 +210,103 @@ impl Correlator {
 }
 
 impl Tenant {
+    fn new(settings: &CorrelateSettings) -> Tenant {
+        Tenant {
+            graph: TenantGraph::default(),
+            links: Links::new(settings.window),
+            incidents: BTreeMap::new(),
+            member_of: HashMap::default(),
+            led: HashSet::default(),
+            round: 0,
+        }
+    }
+
+    /// Takes what is new in the graph into the links.
+    fn settle(&mut self) {
+        let news = self.graph.take_news();
+        let shared: HashSet<Member> = news.shared.iter().flat_map(|node| self.links.found_at(*node)).collect();
+        let torn = self.links.forget(&self.graph, shared);
+        for relation in news.relations {
+            self.links.relate(&self.graph, relation);
+        }
+        for member in torn.into_iter().chain(news.detections) {
+            self.links.add(&self.graph, member);
+        }
+    }
+
     fn changes(&mut self, name: &str, settings: &CorrelateSettings) -> Vec<Incident> {
-        self.graph.settle(settings.window, &mut self.dirty);
-        let mut todo: Vec<Arc<str>> = std::mem::take(&mut self.dirty).into_iter().collect();
-        // Incidents that may change: those of every detection that a recomputed component reaches.
+        self.settle();
+        let mut todo = self.links.take_touched();
+        let brushed = self.links.take_brushed();
+        todo.extend(brushed.into_iter().filter(|member| self.is_led(*member)));
+        let mut seen: HashSet<Member> = HashSet::new();
+        // Incidents that may change: those of every detection that is in a set that changed.
         let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
-        let mut placed: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut found: BTreeMap<Arc<str>, Incident> = BTreeMap::new();
-        while let Some(start) = todo.pop() {
-            if placed.contains(&start) {
-                continue;
-            }
-            let Some(component) = link::component(&self.graph, &start, settings.window) else {
+        while let Some(member) = todo.pop() {
+            let Some(label) = self.links.sets().label(member) else {
                 continue;
             };
-            for member in component.keys() {
-                placed.insert(member.clone());
-                if let Some(incident) = self.member_of.get(member)
-                    && touched.insert(incident.clone())
-                    && let Some(held) = self.incidents.get(incident)
+            if !seen.insert(label) {
+                continue;
+            }
+            let members = self.graph.by_time(self.links.sets().members(label));
+            let mut held: HashMap<&Arc<str>, usize, RandomState> = HashMap::default();
+            for member in &members {
+                if let Some(placed) = self.graph.placed(*member)
+                    && let Some(owner) = self.member_of.get(placed.detection.detection_id.as_str())
                 {
-                    todo.extend(held.detection_ids.iter().map(|id| Arc::from(id.as_str())));
+                    *held.entry(&owner.incident).or_default() += 1;
                 }
             }
-            if let Some(incident) = incident::assemble(name, &self.graph, &component, settings) {
-                found.insert(incident.incident_id.as_str().into(), incident);
+            for (id, count) in held {
+                if touched.insert(id.clone())
+                    && let Some(incident) = self.incidents.get(id)
+                    && incident.detection_ids.len() > count
+                {
+                    let others = incident.detection_ids.iter();
+                    todo.extend(others.filter_map(|id| self.graph.find(id)));
+                }
+            }
+            for members in cut::cut(&self.graph, members, settings) {
+                if let Some(made) = incident::assemble(name, &self.graph, &members, settings) {
+                    let id: Arc<str> = made.incident.incident_id.as_str().into();
+                    if made.is_led {
+                        self.led.insert(id.clone());
+                    } else {
+                        self.led.remove(&id);
+                    }
+                    found.insert(id, made.incident);
+                }
             }
         }
         self.replace(touched, found)
     }
 
+    /// Whether relations may change what is told of the incident that a detection belongs to.
+    fn is_led(&self, member: Member) -> bool {
+        let placed = self.graph.placed(member);
+        let owner = placed.and_then(|placed| self.member_of.get(placed.detection.detection_id.as_str()));
+        owner.is_some_and(|owner| self.led.contains(&owner.incident))
+    }
+
     /// Puts `found` in the place of `touched`; what is no longer there was merged or dissolved. Returns what differs.
     fn replace(&mut self, touched: BTreeSet<Arc<str>>, found: BTreeMap<Arc<str>, Incident>) -> Vec<Incident> {
+        self.round += 1;
         let mut old: BTreeMap<Arc<str>, Incident> = BTreeMap::new();
         for id in touched {
             if let Some(incident) = self.incidents.remove(&id) {
-                for detection in &incident.detection_ids {
-                    self.member_of.remove(detection.as_str());
-                }
                 old.insert(id, incident);
             }
         }
+        for (id, incident) in &found {
+            self.own(id, incident);
+        }
+        for incident in old.values() {
+            self.disown(incident);
+        }
         let mut changes = Vec::new();
         for (id, incident) in found {
-            for detection in &incident.detection_ids {
-                self.member_of.insert(detection.as_str().into(), id.clone());
-            }
             // What was taken back from the tables carries the revision it had.
             let same = old
                 .remove(&id)
@@ -209,24 +317,20 @@ impl Tenant {
             self.incidents.insert(id, incident);
         }
         for (id, before) in old {
+            self.led.remove(&id);
             // The seed's incident, or that of the next member: a seed that only the journal remembers may not be found again.
             let into = before
                 .detection_ids
                 .iter()
-                .find_map(|member| self.member_of.get(member.as_str()))
-                .cloned();
+                .find_map(|member| Some(self.member_of.get(member.as_str())?.incident.clone()));
             if into.is_none()
                 && before
                     .detection_ids
                     .iter()
-                    .any(|member| self.graph.member(member).is_none())
+                    .any(|member| self.graph.find(member).is_none())
             {
                 // Journaled before a crash, and what it is made of is still being found again: too early to judge.
-                for member in &before.detection_ids {
-                    self.member_of
-                        .entry(member.as_str().into())
-                        .or_insert_with(|| id.clone());
-                }
+                self.own(&id, &before);
                 self.incidents.insert(id, before);
                 continue;
             }
@@ -245,8 +349,40 @@ impl Tenant {
         changes
     }
 
-    fn expire(&mut self, horizon: Micros, window: Micros) {
-        self.graph.settle(window, &mut self.dirty);
+    /// Says of its detections that they belong to the incident.
+    fn own(&mut self, id: &Arc<str>, incident: &Incident) {
+        for detection in &incident.detection_ids {
+            match self.member_of.get_mut(detection.as_str()) {
+                Some(owner) => {
+                    owner.round = self.round;
+                    if owner.incident != *id {
+                        owner.incident = id.clone();
+                    }
+                }
+                None => {
+                    let owner = Owner {
+                        incident: id.clone(),
+                        round: self.round,
+                    };
+                    self.member_of.insert(detection.as_str().into(), owner);
+                }
+            }
+        }
+    }
+
+    /// Takes its detections from an incident, but for those that were given away in this round.
+    fn disown(&mut self, incident: &Incident) {
+        for detection in &incident.detection_ids {
+            let owner = self.member_of.get(detection.as_str());
+            if owner.is_some_and(|owner| owner.round < self.round && *owner.incident == *incident.incident_id) {
+                self.member_of.remove(detection.as_str());
+            }
+        }
+    }
+
+    /// Gives how many facts it let go of.
+    fn expire(&mut self, horizon: Micros, reach: Micros, window: Micros) -> usize {
+        self.settle();
         let settled: Vec<Arc<str>> = self
             .incidents
             .iter()
@@ -254,14 +390,28 @@ impl Tenant {
             .map(|(id, _)| id.clone())
             .collect();
         for id in settled {
+            self.led.remove(&id);
             if let Some(incident) = self.incidents.remove(&id) {
-                for detection in &incident.detection_ids {
-                    self.member_of.remove(detection.as_str());
-                }
+                self.round += 1;
+                self.disown(&incident);
             }
         }
-        let member_of = &self.member_of;
-        self.graph
-            .expire(horizon, window, |detection| member_of.contains_key(detection));
+        let gone: Vec<Member> = self
+            .graph
+            .members()
+            .filter(|(_, placed)| placed.detection.time < horizon)
+            .filter(|(_, placed)| !self.member_of.contains_key(placed.detection.detection_id.as_str()))
+            .map(|(member, _)| member)
+            .collect();
+        // What stays of a set is joined anew: without those that are gone it may be several.
+        let torn = self.links.forget(&self.graph, gone.iter().copied());
+        let count = gone.len();
+        for member in gone {
+            self.graph.remove_detection(member);
+        }
+        for member in torn {
+            self.links.add(&self.graph, member);
+        }
+        count + self.graph.expire(horizon, reach, window, |node| self.links.holds(node))
     }
 }

@@ -98,6 +98,8 @@ impl Engine {
         metrics.graph_edges.set(graph.edges as i64);
         metrics.graph_detections.set(graph.detections as i64);
         metrics.graph_incidents.set(graph.incidents as i64);
+        metrics.graph_bytes.set(graph.bytes() as i64);
+        metrics.graph_evicted.set(graph.evicted as i64);
         for (status, count) in &self.status.borrow().incidents {
             metrics.set_incidents(status, *count);
         }

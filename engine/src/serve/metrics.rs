@@ -192,6 +192,8 @@ pub struct Metrics {
     pub graph_edges: Gauge,
     pub graph_detections: Gauge,
     pub graph_incidents: Gauge,
+    pub graph_bytes: Gauge,
+    pub graph_evicted: Gauge,
     /// Times that the SQL server had to be started anew.
     pub sql_restarts: Counter,
 }
@@ -255,6 +257,8 @@ impl Metrics {
             graph_edges: Gauge::default(),
             graph_detections: Gauge::default(),
             graph_incidents: Gauge::default(),
+            graph_bytes: Gauge::default(),
+            graph_evicted: Gauge::default(),
             sql_restarts: Counter::default(),
         };
         metrics.register();
@@ -354,12 +358,18 @@ impl Metrics {
         );
         for (name, help, gauge) in [
             ("graph_entities", "Entities in memory", &self.graph_entities),
-            ("graph_edges", "Relations and roles between them", &self.graph_edges),
+            ("graph_edges", "Relations between them, by the hour", &self.graph_edges),
             ("graph_detections", "Detections in memory", &self.graph_detections),
             (
                 "graph_incidents",
                 "Incidents that can still change",
                 &self.graph_incidents,
+            ),
+            ("graph_bytes", "Memory that the graph takes, roughly", &self.graph_bytes),
+            (
+                "graph_evicted",
+                "Relations and detections let go of too early, for want of memory",
+                &self.graph_evicted,
             ),
         ] {
             registry.register(name, help, gauge.clone());
