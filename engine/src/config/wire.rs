@@ -306,7 +306,7 @@ impl Correlate {
             *held = most;
         }
         let patterns = |key: &'static str, texts: Vec<String>| -> Result<Vec<Pattern>, Fault> {
-            let read = |text: String| entity_pattern(&text).map_err(|message| fault(key, message));
+            let read = |text: String| entity_pattern(&text).map_err(|message| fault(key, format!("{key}: {message}")));
             texts.into_iter().map(read).collect()
         };
         let mut criticality = Vec::new();
