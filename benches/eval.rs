@@ -1,10 +1,12 @@
 //! How good the detectors are: labelled data sets through the engine's own normalizer and detectors, and what was found, missed and
-//! flagged wrongly. `cargo xtask eval detectors [--data DIR] [--json FILE]`
+//! flagged wrongly; and which techniques they are about. `cargo xtask eval detectors [--data DIR] [--json FILE] | coverage [--data DIR]`
 
 #[path = "eval/cases.rs"]
 mod cases;
 #[path = "eval/cloudtrail.rs"]
 mod cloudtrail;
+#[path = "eval/coverage.rs"]
+mod coverage;
 #[path = "eval/goals.rs"]
 mod goals;
 #[path = "eval/prompts.rs"]
@@ -27,7 +29,7 @@ use goals::Goals;
 use report::{GroupReport, SetReport};
 use set::Set;
 
-const USAGE: &str = "usage: cargo xtask eval detectors [--data DIR] [--json FILE]";
+const USAGE: &str = "usage: cargo xtask eval detectors [--data DIR] [--json FILE] | coverage [--data DIR]";
 
 /// Makes the sets of a data set's files.
 type Read = fn(&[String]) -> Result<Vec<Set>>;
@@ -113,6 +115,8 @@ const GROUPS: &[Group] = &[
 ];
 
 struct Arguments {
+    /// Instead of measuring.
+    coverage: bool,
     data: PathBuf,
     json: Option<PathBuf>,
 }
@@ -120,17 +124,20 @@ struct Arguments {
 impl Arguments {
     fn read() -> Result<Arguments> {
         let mut words = std::env::args().skip(1);
-        if words.next().as_deref() != Some("detectors") {
-            bail!(USAGE);
-        }
+        let coverage = match words.next().as_deref() {
+            Some("detectors") => false,
+            Some("coverage") => true,
+            _ => bail!(USAGE),
+        };
         let mut read = Arguments {
+            coverage,
             data: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
             json: None,
         };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--data" => read.data = words.next().context(USAGE)?.into(),
-                "--json" => read.json = Some(words.next().context(USAGE)?.into()),
+                "--json" if !coverage => read.json = Some(words.next().context(USAGE)?.into()),
                 _ => bail!(USAGE),
             }
         }
@@ -141,6 +148,9 @@ impl Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::read()?;
     let plugins = given("SENTRAIL_BENCH_PLUGINS")?;
+    if arguments.coverage {
+        return coverage::write(&plugins, &arguments.data);
+    }
     // Detectors are compiled once and begin anew with every set.
     let cache = Scratch::new("eval")?;
     println!("A detector without a row found nothing in the data set.\n");

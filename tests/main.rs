@@ -15,3 +15,4 @@ mod restart;
 mod serving;
 mod support;
 mod tidy;
+mod workbench;

@@ -95,14 +95,21 @@ impl<D: Detector> Instance<D> {
     }
 }
 
-/// Makes the crate a component that runs the given detector when it is built for wasm32; elsewhere it only checks that the
-/// type is a [`Detector`].
+/// Makes the crate a component that runs the given detector when it is built for wasm32; elsewhere a library whose detector
+/// `sentrail plugin bench` can run as native code. Stands at the crate's root.
 #[macro_export]
 macro_rules! export {
     ($detector:ty) => {
         #[cfg(target_arch = "wasm32")]
         $crate::export_component!($detector);
         #[cfg(not(target_arch = "wasm32"))]
-        const _: fn(&$detector) -> $crate::Manifest = <$detector as $crate::Detector>::manifest;
+        #[doc(hidden)]
+        pub fn sentrail_native(
+            config: &str,
+        ) -> ::std::result::Result<::std::boxed::Box<dyn $crate::testing::Native>, ::std::string::String> {
+            ::std::result::Result::Ok(::std::boxed::Box::new($crate::Instance::<$detector>::new(
+                config,
+            )?))
+        }
     };
 }

@@ -21,6 +21,7 @@
 //! buffer, for one that does not as they come. Between batches event time passes and the state goes over into a new instance.
 //! The results must be the same each time.
 
+mod bench;
 mod fixture;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ use serde::Deserialize;
 
 use crate::{Config, Detector, Evidence, Findings, Instance, MINUTE, Manifest, Severity, hash};
 
+pub use bench::{Native, New, bench};
 pub use fixture::{Event, batch, events};
 
 /// How much later than its time an event arrives at most when the harness shuffles, microseconds.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cargo, plugins, target_dir};
 
-const NAMES: [&str; 6] = ["e2e", "decode", "memory", "freshness", "correlate", "sigma"];
+const NAMES: [&str; 7] = ["e2e", "decode", "memory", "freshness", "correlate", "sigma", "plugins"];
 
 /// What `decode` is compared with: releases of one day, so that the figures can be repeated.
 const PYTHON_READERS: [&str; 2] = ["duckdb==2.0.0", "polars==2.1.0"];
@@ -55,6 +55,10 @@ pub fn main(arguments: &[String]) -> Result<()> {
     if name == "sigma" {
         give("RSIGMA", rsigma());
         command.arg("speed");
+    }
+    if name == "plugins" {
+        let crossing = plugins::build_one(&target_dir().join("try"), "crossing")?;
+        command.env("SENTRAIL_BENCH_CROSSING", crossing);
     }
     let status = command
         .args(more)

@@ -1,6 +1,7 @@
 //! `cargo xtask eval detectors [--data DIR] [--json FILE]`: builds the detectors and measures them on the labelled data sets.
 //! `cargo xtask eval correlation [--seed N] [--events N] [--show CASE]`: and how well incidents tell attacks apart.
 //! `cargo xtask eval sigma [--data DIR]`: compares what Sigma rules find with what rsigma finds with them.
+//! `cargo xtask eval coverage [--data DIR]`: builds them and lists the techniques that they are about.
 
 use std::process::Command;
 
@@ -11,10 +12,10 @@ use crate::{bench, cargo, plugins, target_dir};
 /// The verb.
 pub fn main(arguments: &[String]) -> Result<()> {
     let program = match arguments.first().map(String::as_str) {
-        Some("detectors") => "eval",
+        Some("detectors" | "coverage") => "eval",
         Some("correlation") => "correlation",
         Some("sigma") => "sigma",
-        _ => bail!("usage: cargo xtask eval detectors|correlation|sigma [ARGUMENTS]"),
+        _ => bail!("usage: cargo xtask eval detectors|correlation|sigma|coverage [ARGUMENTS]"),
     };
     let plugin_dir = target_dir().join("plugins");
     plugins::build(&plugin_dir)?;

@@ -25,12 +25,12 @@ const VERBS: &[Verb] = &[
     ),
     (
         "bench",
-        "do all set-up and run a benchmark: e2e, decode, memory, freshness, sigma [ARGUMENTS]",
+        "do all set-up and run a benchmark: e2e, decode, memory, freshness, correlate, sigma, plugins [ARGUMENTS]",
         xtask::bench::main,
     ),
     (
         "eval",
-        "do all set-up and measure what is found: detectors, correlation, sigma [ARGUMENTS]",
+        "do all set-up and measure what is found: detectors, correlation, sigma, coverage [ARGUMENTS]",
         xtask::eval::main,
     ),
     (

@@ -43,6 +43,12 @@ pub fn build(out: &Path) -> Result<Vec<PathBuf>> {
     build_some(out, &names()?)
 }
 
+/// Builds the guest of one member of the workspace, wherever it stands, and writes `out/NAME.wasm`.
+pub fn build_one(out: &Path, name: &str) -> Result<PathBuf> {
+    let built = build_some(out, &[name.to_owned()])?;
+    built.into_iter().next().context("nothing was built")
+}
+
 fn build_some(out: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
     let mut cargo = guest_build()?;
     cargo.args(["--profile", "guest"]);

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{self, SourceKind, SourceSettings};
+use super::logs;
 use crate::model::time;
 use crate::normalize::{Fills, Normalized, Normalizer};
 use crate::query::{self, harmless};
-use crate::source::{self, Framing};
+use crate::source;
 
 /// Name of the source that the files are.
 const SOURCE: &str = "decode";
@@ -35,22 +35,7 @@ pub struct Arguments {
 }
 
 pub fn decode(arguments: &Arguments) -> anyhow::Result<()> {
-    let settings = SourceSettings {
-        name: SOURCE.into(),
-        tenant: "default".into(),
-        format: arguments.format.clone(),
-        lateness: None,
-        silent_after: Default::default(),
-        kind: SourceKind::File {
-            glob: String::new(),
-            follow: false,
-        },
-    };
-    let mut normalizer = Normalizer::new(&[settings], &config::read_formats(arguments.dir.as_deref())?)?;
-    let framing = Framing {
-        wrappers: normalizer.wrappers(SOURCE),
-        row_fields: normalizer.row_fields(SOURCE),
-    };
+    let (mut normalizer, framing) = logs::normalizer(SOURCE, &arguments.format, arguments.dir.as_deref())?;
     let mut sum = Sum::default();
     let mut unread = 0;
     let mut cannot = |path: &Path, error: std::io::Error| {

@@ -7,15 +7,19 @@ macro_rules! outln {
     ($($text:tt)*) => { $crate::cli::out(&(format!($($text)*) + "\n")) };
 }
 
+mod backtest;
 mod check;
 mod decode;
 mod demo;
 mod formats;
 mod incident;
+mod logs;
 mod plugin;
 mod query;
+mod redacted;
 mod run;
 mod simulate;
+mod span;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,11 +68,13 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
-    /// Begin, build, test or inspect a detector.
+    /// Begin, build, test, try, measure or inspect a detector.
     Plugin {
         #[command(subcommand)]
         command: plugin::Command,
     },
+    /// Show which detections and incidents a version of a detector would add, take away or change in what is stored. Reads only.
+    Backtest(backtest::Arguments),
     /// List the log formats.
     Formats(formats::Arguments),
     /// Show what the records of a file become: columns, findings, and what no column takes.
@@ -130,7 +136,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Incident { command } => incident::incident(command).await,
         Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Check { config } => check::check(&config).await,
-        Command::Plugin { command } => plugin::plugin(command),
+        Command::Plugin { command } => plugin::plugin(command).await,
+        Command::Backtest(arguments) => backtest::backtest(arguments).await,
         Command::Formats(arguments) => formats::formats(&arguments),
         Command::Decode(arguments) => decode::decode(&arguments),
         Command::ServeSql => Ok(pipeline::serve_sql().await?),

@@ -1,5 +1,10 @@
 //! `sentrail plugin`
 
+mod bench;
+pub mod named;
+mod native;
+mod run;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
@@ -7,8 +12,9 @@ use std::{env, fs, process};
 use anyhow::{Context as _, bail};
 
 use super::out;
-use crate::config::{self, PluginSettings};
+use crate::config::PluginSettings;
 use crate::detect::{self, Inspection};
+pub use run::{lines, troubles};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -21,6 +27,10 @@ pub enum Command {
     Build { name: String },
     /// Run the tests of a detector of a clone natively: its fixtures in every order and batch size.
     Test { name: String },
+    /// Try a detector on log files, or on what a data directory holds. Nothing is stored.
+    Run(run::Arguments),
+    /// Measure what a detector takes per event, as a guest and natively.
+    Bench(bench::Arguments),
     /// Show what a built detector says of itself and what it may use.
     Inspect {
         /// The detector's .wasm file.
@@ -31,16 +41,15 @@ pub enum Command {
     },
 }
 
-pub fn plugin(command: Command) -> anyhow::Result<()> {
+pub async fn plugin(command: Command) -> anyhow::Result<()> {
     match command {
         Command::New { name } => new(&clone()?, &name),
         Command::Build { name } => cargo(&existing(&name)?, &["xtask", "plugins", &name]),
         Command::Test { name } => cargo(&existing(&name)?, &["test", "--package", &name]),
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Inspect { file, config } => {
-            let settings = match config {
-                Some(config) => config::load(&config)?.plugins,
-                None => PluginSettings::default(),
-            };
+            let settings = named::settings(config.as_deref())?.0;
             let found =
                 detect::inspect(&file, &settings).map_err(|reason| anyhow::anyhow!("{}: {reason}", file.display()))?;
             out(&text(&found, &settings))
@@ -51,14 +60,17 @@ pub fn plugin(command: Command) -> anyhow::Result<()> {
 /// The clone of Sentrail that holds the working directory.
 fn clone() -> anyhow::Result<PathBuf> {
     let here = env::current_dir().context("the working directory cannot be read")?;
-    let is_clone = |dir: &&Path| dir.join("plugin-sdk/Cargo.toml").is_file() && dir.join("plugins").is_dir();
-    match here.ancestors().find(is_clone) {
+    match here.ancestors().find(|dir| is_clone(dir)) {
         Some(root) => Ok(root.to_owned()),
         None => bail!(
             "{} is not in a clone of Sentrail, which has the folders plugin-sdk and plugins; change to one first",
             here.display()
         ),
     }
+}
+
+fn is_clone(dir: &Path) -> bool {
+    dir.join("plugin-sdk/Cargo.toml").is_file() && dir.join("plugins").is_dir()
 }
 
 fn existing(name: &str) -> anyhow::Result<PathBuf> {
@@ -116,10 +128,26 @@ fn type_name(name: &str) -> String {
 
 /// Runs cargo in the clone; what it says is for the user to read.
 fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
-    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = process::Command::new(program)
-        .args(arguments)
-        .current_dir(root)
+    let mut cargo = cargo_command(root);
+    cargo.args(arguments);
+    finish(cargo, arguments)
+}
+
+/// The same, where standard output is for results.
+fn cargo_quietly(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let mut cargo = cargo_command(root);
+    cargo.args(arguments).stdout(std::io::stderr());
+    finish(cargo, arguments)
+}
+
+fn cargo_command(dir: &Path) -> process::Command {
+    let mut command = process::Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(dir);
+    command
+}
+
+fn finish(mut cargo: process::Command, arguments: &[&str]) -> anyhow::Result<()> {
+    let status = cargo
         .status()
         .context("cargo cannot be started; detectors are built with Rust, which rustup installs")?;
     if !status.success() {

@@ -208,6 +208,8 @@ pub struct PluginSettings {
     pub call_time_max: Duration,
     /// A plugin's own words are neither logged nor kept: they may hold what it saw.
     pub hide_words: bool,
+    /// How far back stored events are shown to a plugin that is new and keeps state. `None`: it begins with nothing.
+    pub warm_up: Option<Micros>,
     /// JSON configuration per plugin id.
     pub config: BTreeMap<String, serde_json::Value>,
     /// The file of what may change while the engine runs: see [`super::RuleSettings`].

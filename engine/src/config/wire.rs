@@ -70,6 +70,7 @@ struct Plugins {
     dir: Option<String>,
     memory_mb: Option<NonZeroUsize>,
     call_time: Option<Pause>,
+    warm_up: Option<Pause>,
     #[serde(default)]
     config: BTreeMap<String, serde_json::Value>,
     rules: Option<String>,
@@ -241,6 +242,11 @@ impl Config {
             .collect::<Result<Vec<_>, _>>()?;
         unique("forward", forward.iter().map(|forward| forward.name.as_str()))?;
         let redact = self.redact.map(|redact| redact.validate(env)).transpose()?;
+        if redact.is_some() && self.plugins.warm_up.is_some() {
+            let message = "warm_up cannot be used with [redact]: the tables hold stand-ins where detectors see clear text, so that they would \
+                           learn what never comes again; leave one of the two out";
+            return Err(Fault::new(Place::Table("plugins"), "warm_up", message));
+        }
         Ok(Settings {
             storage: self.storage.validate()?,
             formats_dir: self.formats.dir.map(Into::into),
@@ -362,6 +368,7 @@ impl Plugins {
         };
         let signed_by = self.signed_by.into_iter().flatten().map(signer);
         Ok(PluginSettings {
+            warm_up: self.warm_up.map(|span| Span(span.0).micros()),
             config: self.config,
             rules: self.rules.map(Into::into),
             signed_by: signed_by.collect::<Result<_, _>>()?,
@@ -376,6 +383,7 @@ fn plugin_defaults(dir: Option<String>, memory_mb: Option<NonZeroUsize>, call_ti
         memory_bytes_max: memory_mb.map_or(PLUGIN_MEMORY_MB, NonZeroUsize::get) << 20,
         call_time_max: call_time.map_or(PLUGIN_CALL_TIME, |span| span.0),
         hide_words: false,
+        warm_up: None,
         config: BTreeMap::new(),
         rules: None,
         signed_by: Vec::new(),

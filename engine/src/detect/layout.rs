@@ -267,6 +267,30 @@ impl LaidBatch {
             + self.columns.iter().map(|column| column.bytes()).sum::<usize>()
     }
 
+    /// Copies all that a guest must take in, each cell once: the least that handing it over can take.
+    pub fn copy_into(&self, copy: &mut Copied) {
+        copy.bytes.clear();
+        copy.words.clear();
+        copy.longs.clear();
+        copy.fractions.clear();
+        copy.longs.extend_from_slice(&self.time);
+        copy.bytes.extend_from_slice(&self.late);
+        copy.text(&self.key);
+        for column in &self.columns {
+            copy.bytes.extend_from_slice(&column.valid);
+            match &column.values {
+                LaidValues::Text(text) => copy.text(text),
+                LaidValues::TextList { rows, items } => {
+                    copy.words.extend_from_slice(rows);
+                    copy.text(items);
+                }
+                LaidValues::Int64(values) | LaidValues::Timestamp(values) => copy.longs.extend_from_slice(values),
+                LaidValues::Float64(values) => copy.fractions.extend_from_slice(values),
+                LaidValues::Boolean(values) => copy.bytes.extend_from_slice(values),
+            }
+        }
+    }
+
     /// The batch in pieces of at most `bytes_max`, except that a piece holds at least one row.
     pub fn pieces(self, bytes_max: usize) -> Vec<LaidBatch> {
         let mut todo = vec![self];
@@ -281,6 +305,22 @@ impl LaidBatch {
             }
         }
         pieces
+    }
+}
+
+/// Where a batch is copied to. Kept from batch to batch, so that no memory is asked for anew.
+#[derive(Default)]
+pub(super) struct Copied {
+    bytes: Vec<u8>,
+    words: Vec<u32>,
+    longs: Vec<i64>,
+    fractions: Vec<f64>,
+}
+
+impl Copied {
+    fn text(&mut self, text: &LaidText) {
+        self.words.extend_from_slice(&text.offsets);
+        self.bytes.extend_from_slice(&text.data);
     }
 }
 

@@ -7,9 +7,10 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::PluginManifest;
 use super::order::{Ordered, SHARDS};
+use super::rules::Rules;
 use super::runner::Runner;
 use super::wasm::{Guest, Host, Limits};
-use super::{Plugin, signature};
+use super::{Detectors, Plugin, signature};
 use crate::config::{self, PluginSettings, RuleSettings, insert_files};
 
 /// Largest plugin file, in bytes: a JavaScript or Python guest carries its interpreter.
@@ -55,7 +56,7 @@ pub(super) fn read_trusted(path: &Path, settings: &PluginSettings) -> Result<Tru
 /// What a plugin is configured with.
 pub(super) struct Configuration {
     /// JSON.
-    text: String,
+    pub text: String,
     /// SHA-256 of the text in hexadecimal.
     pub digest: String,
     /// Texts of files are in it.
@@ -155,11 +156,58 @@ pub(super) fn name_of(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// One plugin alone, under the rules in force.
+pub(super) fn load_file(path: &Path, settings: &PluginSettings) -> Result<Detectors, String> {
+    let trusted = read_trusted(path, settings)?;
+    let rules = rules(settings)?;
+    let host = Host::new(limits(settings), None).map_err(|error| error.to_string())?;
+    let configuration = configuration(settings, &rules, &name_of(path))?;
+    let plugin = open(&host, settings, path, trusted, configuration)?;
+    Ok(Detectors {
+        manifests: vec![plugin.runner.manifest.clone()],
+        plugins: vec![plugin],
+        rules: Rules::new(rules.into(), None),
+        ..Detectors::default()
+    })
+}
+
+/// The plugin in `path`, compiled and configured once to know what it says of itself; the error is why it would be refused.
+pub(super) fn look_into(path: &Path, settings: &PluginSettings) -> Result<LookedInto, String> {
+    let trusted = read_trusted(path, settings)?;
+    let host = Host::new(limits(settings), None).map_err(|error| error.to_string())?;
+    let name = name_of(path);
+    let configuration = configuration(settings, &rules(settings)?, &name)?;
+    let (guest, manifest) = configure(&host, &configuration, &name, &trusted.bytes)?;
+    Ok(LookedInto {
+        trusted,
+        config: configuration.text,
+        guest,
+        manifest,
+    })
+}
+
+pub(super) struct LookedInto {
+    trusted: Trusted,
+    /// JSON.
+    pub config: String,
+    pub guest: Guest,
+    pub manifest: PluginManifest,
+}
+
+fn rules(settings: &PluginSettings) -> Result<RuleSettings, String> {
+    match &settings.rules {
+        Some(rules) => config::load_rules(rules, &settings.config).map_err(|error| error.to_string()),
+        None => Ok(RuleSettings::default()),
+    }
+}
+
 /// What one plugin file is.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// What it says of itself under its configuration.
     pub manifest: PluginManifest,
+    /// That configuration as it is given it: JSON, with the texts of files in it.
+    pub config: String,
     pub bytes: usize,
     /// SHA-256 in hexadecimal.
     pub digest: String,
@@ -171,17 +219,15 @@ pub struct Inspection {
 
 /// Looks at the plugin in `path` as it would run under `settings`; the error is why it would be refused.
 pub fn inspect(path: &Path, settings: &PluginSettings) -> Result<Inspection, String> {
-    let trusted = read_trusted(path, settings)?;
-    let rules = match &settings.rules {
-        Some(rules) => config::load_rules(rules, &settings.config).map_err(|error| error.to_string())?,
-        None => RuleSettings::default(),
-    };
-    let host = Host::new(limits(settings), None).map_err(|error| error.to_string())?;
-    let name = name_of(path);
-    let configuration = configuration(settings, &rules, &name)?;
-    let (guest, manifest) = configure(&host, &configuration, &name, &trusted.bytes)?;
+    let LookedInto {
+        trusted,
+        config,
+        guest,
+        manifest,
+    } = look_into(path, settings)?;
     Ok(Inspection {
         manifest,
+        config,
         bytes: trusted.bytes.len(),
         digest: trusted.digest,
         signed_by: trusted.signed_by,

@@ -13,6 +13,7 @@ mod layout;
 mod load;
 mod loader;
 mod manifest;
+mod measure;
 mod order;
 mod reload;
 mod reorder;
@@ -39,6 +40,7 @@ pub use health::{PluginCounters, PluginHealth, PluginStatus};
 pub use load::{Inspection, PluginProblem, inspect};
 pub use loader::Loader;
 pub use manifest::{ID_BYTES_MAX, PluginManifest, PluginRule};
+pub use measure::{Measured, Pass};
 pub use order::{CALL_ROWS_MAX, SHARDS};
 pub use reload::{Change, Reloads};
 pub use rules::{ExceptionStatus, Rules};
@@ -46,7 +48,7 @@ pub use runner::STATE_BYTES_MAX;
 pub use wasm::OUTPUT_BYTES_MAX;
 
 use crate::config::PluginSettings;
-use crate::model::{Detection, EventBatch, Micros, Relation, Severity};
+use crate::model::{Detection, EventBatch, EventSchema, LAYERS, Micros, Relation, Severity};
 use layout::{Selection, column};
 use order::{Ordered, Progress};
 use runner::Runner;
@@ -66,6 +68,11 @@ pub struct DetectOutput {
 pub struct Watermarks(pub BTreeMap<String, Micros>);
 
 impl Watermarks {
+    /// Everything up to `time` has arrived, in every layer.
+    pub fn at(time: Micros) -> Watermarks {
+        Watermarks(LAYERS.iter().map(|layer| ((*layer).to_owned(), time)).collect())
+    }
+
     /// The least over `layers` (all, when there are none); `None` when nothing holds them.
     fn of(&self, layers: &[String]) -> Option<Micros> {
         let wanted = |layer: &String| layers.is_empty() || layers.contains(layer);
@@ -153,6 +160,19 @@ impl Detectors {
         })
     }
 
+    /// One plugin alone; the error is why it is refused.
+    pub fn of_file(path: &Path, settings: &PluginSettings) -> Result<Detectors, String> {
+        load::load_file(path, settings)
+    }
+
+    /// Those of the findings that the rules in force want, as severe as they say.
+    pub fn judge(&mut self, found: DetectOutput) -> DetectOutput {
+        DetectOutput {
+            detections: self.rules.judge(found.detections, |_| {}),
+            ..found
+        }
+    }
+
     /// Files and settings that could not be used, and why.
     pub fn problems(&self) -> &[PluginProblem] {
         &self.problems
@@ -161,6 +181,19 @@ impl Detectors {
     /// The loaded plugins, by id.
     pub fn manifests(&self) -> &[PluginManifest] {
         &self.manifests
+    }
+
+    /// Event columns, by their places in the schema, that choosing rows for the plugins, showing them and building their findings take.
+    pub fn columns(&self) -> BTreeSet<usize> {
+        let own = ["class", "layer", "flags"]
+            .into_iter()
+            .chain(findings::needed_columns());
+        let manifests = self.manifests.iter();
+        let named = manifests.flat_map(|manifest| manifest.columns.iter().chain(&manifest.key));
+        let place = |name: &str| EventSchema::get().index_of(name);
+        own.filter_map(place)
+            .chain(named.filter_map(|name| place(name)))
+            .collect()
     }
 
     /// SHA-256 of each loaded plugin's file, in hexadecimal, by plugin id.
@@ -211,6 +244,35 @@ impl Detectors {
                 }
             }
         }
+    }
+
+    /// Takes out the plugins that keep state, were not part of the run that left `state`, and have nothing in it: they are to be shown
+    /// what is stored, and then put back. Called once, before any events.
+    pub fn take_new(&mut self, state: &BTreeMap<String, Bytes>, ran: &BTreeMap<String, String>) -> Detectors {
+        let is_new = |plugin: &mut Plugin| {
+            let id = &plugin.runner.manifest.id;
+            plugin.ordered.is_some() && !ran.contains_key(id) && !saved::knows(state, id)
+        };
+        let plugins: Vec<Plugin> = self.plugins.extract_if(.., is_new).collect();
+        Detectors {
+            manifests: plugins.iter().map(|plugin| plugin.runner.manifest.clone()).collect(),
+            plugins,
+            ..Detectors::default()
+        }
+    }
+
+    /// Puts back what `take_new` took. What the plugins counted meanwhile counts no longer; `note` stands in their health as long as
+    /// nothing worse does.
+    pub fn put_back(&mut self, warmed: Detectors, note: &str) {
+        for mut plugin in warmed.plugins {
+            plugin.runner.counters = PluginCounters::default();
+            if plugin.runner.is_running() {
+                plugin.runner.reason = note.to_owned();
+            }
+            self.plugins.push(plugin);
+        }
+        self.plugins
+            .sort_by(|a, b| a.runner.manifest.id.cmp(&b.runner.manifest.id));
     }
 
     fn drop_abandoned(&mut self, state: &BTreeMap<String, Bytes>, ran: &BTreeMap<String, String>) {

@@ -242,44 +242,65 @@ fn future_rows(events: &RecordBatch, rows: &[u32]) -> Vec<bool> {
 
 /// Shows the rows, which are in order, to the shards that their keys belong to.
 fn route(runner: &mut Runner, batch: &RecordBatch, late: bool, output: &mut DetectOutput) {
-    let keys: Vec<&StringViewArray> = runner
-        .manifest
-        .key
-        .iter()
-        .map(|name| column(batch, name).as_string_view())
-        .collect();
+    let key = Key::new(&runner.manifest, batch);
     let mut shards: Vec<Vec<u32>> = vec![Vec::new(); SHARDS];
-    let key_of = |row: usize| keys.iter().find(|key| key.is_valid(row)).map(|key| key.value(row));
     for row in 0..batch.num_rows() {
         let tenant = text_at(batch, "tenant", row).unwrap_or_default();
-        shards[shard_of(tenant, key_of(row).unwrap_or_default())].push(row as u32);
+        shards[shard_of(tenant, key.of(row).unwrap_or_default())].push(row as u32);
     }
     for (shard, rows) in shards.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-        let mut key = LaidText::with_capacity(rows.len());
-        for row in &rows {
-            match key_of(*row as usize) {
-                Some(value) => key.push(&[
-                    text_at(batch, "tenant", *row as usize).unwrap_or_default(),
-                    KEY_SEPARATOR.encode_utf8(&mut [0]),
-                    value,
-                ]),
-                None => key.push(&[]),
-            };
-        }
-        let times = times(batch);
-        let names = runner.manifest.columns.clone();
-        let laid = LaidBatch {
-            time: rows.iter().map(|row| times[*row as usize]).collect(),
-            late: if late { vec![1; rows.len()] } else { Vec::new() },
-            key,
-            columns: names
-                .iter()
-                .map(|name| Arc::new(LaidColumn::of(column(batch, name), &rows)))
-                .collect(),
-            source: rows.into(),
-        };
+        let laid = lay(&runner.manifest, batch, &key, rows, late);
         runner.feed(shard, laid, batch, output);
     }
+}
+
+/// The columns that route a plugin's rows.
+pub(super) struct Key<'a>(Vec<&'a StringViewArray>);
+
+impl<'a> Key<'a> {
+    pub fn new(manifest: &PluginManifest, batch: &'a RecordBatch) -> Key<'a> {
+        let names = manifest.key.iter();
+        Key(names.map(|name| column(batch, name).as_string_view()).collect())
+    }
+
+    fn of(&self, row: usize) -> Option<&'a str> {
+        self.0.iter().find(|key| key.is_valid(row)).map(|key| key.value(row))
+    }
+}
+
+/// The rows of one call, with the keys that route them where the plugin has any.
+pub(super) fn lay(manifest: &PluginManifest, batch: &RecordBatch, key: &Key, rows: Vec<u32>, late: bool) -> LaidBatch {
+    let keys = match manifest.is_stateful() {
+        true => laid_keys(batch, key, &rows),
+        false => LaidText::none(),
+    };
+    let times = times(batch);
+    LaidBatch {
+        time: rows.iter().map(|row| times[*row as usize]).collect(),
+        late: if late { vec![1; rows.len()] } else { Vec::new() },
+        key: keys,
+        columns: manifest
+            .columns
+            .iter()
+            .map(|name| Arc::new(LaidColumn::of(column(batch, name), &rows)))
+            .collect(),
+        source: rows.into(),
+    }
+}
+
+fn laid_keys(batch: &RecordBatch, key: &Key, rows: &[u32]) -> LaidText {
+    let mut keys = LaidText::with_capacity(rows.len());
+    for row in rows {
+        match key.of(*row as usize) {
+            Some(value) => keys.push(&[
+                text_at(batch, "tenant", *row as usize).unwrap_or_default(),
+                KEY_SEPARATOR.encode_utf8(&mut [0]),
+                value,
+            ]),
+            None => keys.push(&[]),
+        };
+    }
+    keys
 }
 
 /// The shard of a key: FNV-1a over tenant, NUL and key, folded. Part of what is saved, as `SHARDS` is.

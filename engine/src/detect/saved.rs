@@ -36,6 +36,12 @@ pub(super) fn time_key(id: &str) -> String {
     format!("plugin/{id}/time")
 }
 
+/// Whether `state` holds anything of the plugin.
+pub(super) fn knows(state: &BTreeMap<String, Bytes>, id: &str) -> bool {
+    let of = |key: &String| Some(key.strip_prefix("plugin/")?.split_once('/')?.0 == id);
+    state.keys().any(|key| of(key).unwrap_or(false))
+}
+
 /// The names in `state` that belong to none of the plugins `kept`, by plugin.
 pub(super) fn abandoned(state: &BTreeMap<String, Bytes>, kept: &BTreeSet<&str>) -> BTreeMap<String, Vec<String>> {
     let mut gone: BTreeMap<String, Vec<String>> = BTreeMap::new();

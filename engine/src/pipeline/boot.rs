@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::PipelineError;
 use super::commit::Committer;
 use super::epoch::EpochRows;
+use super::history::{self, Span};
 use super::lookups;
 use super::run::Engine;
 use super::waiting::{MARK, Waiting};
@@ -98,6 +99,9 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
             },
         )
         .await?;
+    }
+    if let Some(span) = settings.plugins.warm_up {
+        warm_up(&session, &mut detectors, &recovered, span).await?;
     }
     // The journal is ahead of the tables: of two revisions of an incident the later one, which comes last, counts.
     correlator.resume(Vec::new(), Vec::new(), unstored);
@@ -249,7 +253,7 @@ async fn remember_incidents(
     Ok(newest)
 }
 
-fn columns(table: Table) -> String {
+pub fn columns(table: Table) -> String {
     let names: Vec<String> = table
         .schema()
         .fields()
@@ -352,6 +356,46 @@ async fn resume(
     Ok(())
 }
 
+/// Shows plugins that keep state and are new in this data directory what is stored of the last `span`, so that they know what is
+/// usual. What they find in it is old, and dropped.
+async fn warm_up(
+    session: &SessionContext,
+    detectors: &mut Detectors,
+    recovered: &Recovered,
+    span: Micros,
+) -> Result<(), PipelineError> {
+    let mut new = detectors.take_new(&recovered.state, &recovered.plugins);
+    let newest = newest_time(session).await?.filter(|_| !new.manifests().is_empty());
+    let mut note = String::new();
+    if let Some(newest) = newest {
+        let plugins: Vec<&str> = new.manifests().iter().map(|manifest| manifest.id.as_str()).collect();
+        let plugins = plugins.join(", ");
+        let from = newest.saturating_sub(span);
+        tracing::info!(
+            plugins,
+            from = to_rfc3339(from),
+            "new plugins are shown what is stored before anything is read"
+        );
+        let began = Instant::now();
+        let span = Span {
+            from: Some(from),
+            to: None,
+        };
+        let shown = history::replay(session, &mut new, span, |_| Ok::<(), PipelineError>(())).await?;
+        if let Some((first, last)) = shown.first.zip(shown.last) {
+            note = format!(
+                "warmed up with {} stored events, from {} to {}",
+                shown.events,
+                to_rfc3339(first),
+                to_rfc3339(last)
+            );
+            tracing::info!(plugins, seconds = began.elapsed().as_secs_f64(), "{note}");
+        }
+    }
+    detectors.put_back(new, &note);
+    Ok(())
+}
+
 /// The time from which on the tables hold as many ids as a run remembers, or all.
 async fn remembered_since(session: &SessionContext, newest: Micros) -> Result<Micros, PipelineError> {
     let oldest = time_of(&query::sql(session, "SELECT min(time) FROM events").await?).unwrap_or(newest);
@@ -379,11 +423,11 @@ fn formats_with_ids(normalizer: &Normalizer) -> String {
     names.join(", ")
 }
 
-fn at(time: Micros) -> String {
+pub fn at(time: Micros) -> String {
     format!("arrow_cast({time}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
-fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, PipelineError> {
+pub fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, PipelineError> {
     arrow::compute::cast(column, to).map_err(arrow_error)
 }
 
@@ -391,7 +435,7 @@ pub fn arrow_error(error: ArrowError) -> PipelineError {
     QueryError::from(DataFusionError::from(error)).into()
 }
 
-async fn stream(session: &SessionContext, sql: &str) -> Result<SendableRecordBatchStream, PipelineError> {
+pub async fn stream(session: &SessionContext, sql: &str) -> Result<SendableRecordBatchStream, PipelineError> {
     let frame = session.sql(sql).await.map_err(QueryError::from)?;
     Ok(frame.execute_stream().await.map_err(QueryError::from)?)
 }
@@ -413,7 +457,7 @@ fn time_of(batches: &[RecordBatch]) -> Option<Micros> {
 }
 
 /// The newest event time that is no flagged guess; `None` without events.
-async fn newest_time(session: &SessionContext) -> Result<Option<Micros>, PipelineError> {
+pub async fn newest_time(session: &SessionContext) -> Result<Option<Micros>, PipelineError> {
     let sql = "SELECT max(time) FROM events WHERE flags IS NULL OR NOT (array_has(flags, 'future_time') OR array_has(flags, 'no_time'))";
     Ok(time_of(&query::sql(session, sql).await?))
 }

@@ -1,10 +1,12 @@
 //! The only place that wires the stages together: sources → normalize → lookup → detect → correlate → store, and from there to the
 //! index, the journal and its sinks, and the servers.
 
+mod backtest;
 mod boot;
 mod commit;
 mod epoch;
 mod growth;
+mod history;
 mod lookups;
 mod report;
 mod rules;
@@ -20,7 +22,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use backtest::{Backtest, DetectionChange, IncidentChange, backtest};
 pub use boot::incidents;
+pub use history::{Replayed, Span, replay};
 pub use lookups::ask;
 pub use rules::others;
 pub use servers::search_function;
@@ -68,6 +72,9 @@ pub enum PipelineError {
     /// Of the data directory's own: the state of detectors.
     #[error("the state `{name}` cannot be used: {reason}; restore the key, or start from an empty data directory")]
     Sealed { name: String, reason: String },
+    /// A backtest that would not end well.
+    #[error("{0}")]
+    Backtest(String),
     #[error("a part of the engine stopped unexpectedly: {0}; starting again resumes from the last durable epoch")]
     Stopped(String),
 }

@@ -2,7 +2,8 @@
 //! row whose `api_operation` is `poison`; all others behave. A well-behaved row is counted under its key; every row is reported by
 //! rule `seen` with its key's count and the operation before it, so that a test sees order and state in the messages. In the modes
 //! that begin with `time`, a key that has been silent for ten seconds is reported by rule `silent` and forgotten. `next` is a later
-//! release: it reads one more column, and its state has another form, which it makes of the one before.
+//! release: it reads one more column, and its state has another form, which it makes of the one before. In mode `first` only the
+//! first row of each key is reported.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -144,6 +145,9 @@ impl Memory {
             let key = slice(&batch.key, row);
             let seen = self.seen.entry(key).or_default();
             seen.count += 1;
+            if self.mode == "first" && seen.count > 1 {
+                continue;
+            }
             let message = format!(
                 "{operation} is number {} after {}{}",
                 seen.count,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::super::{Detectors, Loader, Watermarks};
+use super::super::{Detectors, Loader, Measured, Watermarks};
 use super::{Event, batch, event, events, shuffled};
 use crate::config::PluginSettings;
 use crate::model::{Detection, Micros};
@@ -41,6 +41,7 @@ impl Rig {
             memory_bytes_max: 64 << 20,
             call_time_max: Duration::from_millis(300),
             hide_words: false,
+            warm_up: None,
             config: Default::default(),
             rules: None,
             signed_by: Vec::new(),
@@ -121,6 +122,27 @@ pub(super) fn feed(detectors: &mut Detectors, arrivals: &[Event], size: usize, b
 
 pub(super) fn finish(detectors: &mut Detectors) -> Vec<Detection> {
     detectors.advance(&Watermarks::default()).detections
+}
+
+#[test]
+fn a_measured_pass_finds_what_a_run_finds() {
+    let Some(rig) = Rig::new(&[(STATEFUL, "good")]) else {
+        return;
+    };
+    let all = batch(&events(100));
+    let mut detectors = rig.load();
+    let mut found = detectors.detect(&all).detections;
+    found.extend(finish(&mut detectors));
+    let path = rig.dir.path().join("hostile-stateful.wasm");
+    let measured = Measured::new(&path, &rig.settings, all.batch()).expect("it loads");
+    let pass = measured.pass().expect("it comes through");
+    assert_eq!((measured.rows(), pass.detections), (100, found.len() as u64));
+    assert_eq!(
+        measured.pass().map(|pass| pass.detections),
+        Ok(pass.detections),
+        "each pass begins anew"
+    );
+    assert!(measured.bytes() > 100 && pass.nanos > 0 && pass.memory_bytes > 0);
 }
 
 /// Shuffling by 30 rows moves an event by less than this.
