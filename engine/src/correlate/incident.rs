@@ -23,8 +23,8 @@ pub struct Assembled {
     pub is_led: bool,
 }
 
-/// The incident that `members` make, which are ordered by (time, id), or `None` when it is a single detection below the severity that
-/// stands alone, or several that only inform.
+/// The incident that `members` make, which are ordered by (time, id), or `None` when they are below the severity that stands alone and only
+/// one thing is told by them, or nothing but what informs.
 pub fn assemble(
     tenant: &str,
     graph: &TenantGraph,
@@ -41,7 +41,7 @@ pub fn assemble(
         .map(|detection| detection.severity)
         .max()
         .unwrap_or(Severity::Informational);
-    let alone = members.len() < 2 || worst == Severity::Informational;
+    let alone = is_one_thing(&members) || worst == Severity::Informational;
     if alone && worst < settings.single_severity {
         return None;
     }
@@ -77,6 +77,17 @@ pub fn assemble(
         path,
     };
     Some(Assembled { incident, is_led })
+}
+
+/// Whether nothing is linked to anything else: repeats of a finding are one step of a path, and two rules that speak of one event say
+/// that it happened and not that something followed.
+fn is_one_thing(members: &[&Detection]) -> bool {
+    let Some((first, others)) = members.split_first() else {
+        return true;
+    };
+    let event = |detection: &Detection| detection.event_ids.last().cloned();
+    let (kind, decisive) = (Kind::of(first), event(first));
+    others.iter().all(|other| Kind::of(other) == kind) || others.iter().all(|other| event(other) == decisive)
 }
 
 /// What an alert tells of the members, which are ordered by (time, id).
@@ -149,7 +160,27 @@ fn title(members: &[&Detection], layers: &BTreeSet<&str>) -> String {
 }
 
 /// What a detection shows, apart from when: repeats of it fold into one step.
-type Kind<'a> = (&'a str, &'a str, Option<&'a Entity>, Option<&'a Entity>, &'a str);
+#[derive(PartialEq, Eq, Hash)]
+struct Kind<'a> {
+    plugin: &'a str,
+    rule: &'a str,
+    from: Option<&'a Entity>,
+    to: Option<&'a Entity>,
+    action: &'a str,
+}
+
+impl<'a> Kind<'a> {
+    fn of(detection: &'a Detection) -> Kind<'a> {
+        let (from, to) = ends(detection);
+        Kind {
+            plugin: &detection.plugin,
+            rule: &detection.rule,
+            from,
+            to,
+            action: &detection.action,
+        }
+    }
+}
 
 struct Fold<'a> {
     first: &'a Detection,
@@ -165,9 +196,7 @@ fn path(graph: &TenantGraph, members: &[Member], settings: &CorrelateSettings) -
     for &member in members {
         let Some(placed) = graph.placed(member) else { continue };
         let detection = &placed.detection;
-        let (from, to) = ends(detection);
-        let kind = (&*detection.plugin, &*detection.rule, from, to, &*detection.action);
-        let place = *places.entry(kind).or_insert(folds.len());
+        let place = *places.entry(Kind::of(detection)).or_insert(folds.len());
         match folds.get_mut(place) {
             Some(fold) => {
                 fold.last = detection;

@@ -78,6 +78,28 @@ fn incidents_with(settings: CorrelateSettings, steps: Vec<(Vec<Detection>, Vec<R
 }
 
 #[test]
+fn repeats_of_one_finding_and_two_of_one_event_are_no_incident() {
+    let bob = [(Actor, "principal:bob")];
+    let first = detection("a", 0, Low, &bob);
+    let again = Detection {
+        rule: "a".into(),
+        ..detection("b", MINUTE, Low, &bob)
+    };
+    let same_event = Detection {
+        event_ids: vec!["a".into()],
+        ..detection("c", 0, Low, &bob)
+    };
+    let follows = detection("d", MINUTE, Low, &bob);
+    let members = |with: &Detection| {
+        let found = incidents(vec![(vec![first.clone(), with.clone()], vec![])]);
+        found.iter().map(|incident| incident.detection_ids.len()).sum::<usize>()
+    };
+    assert_eq!((members(&again), members(&same_event), members(&follows)), (0, 0, 2));
+    let all = incidents(vec![(vec![first.clone(), again, same_event, follows], vec![])]);
+    assert_eq!(all[0].detection_ids.len(), 4, "they belong to one that others open");
+}
+
+#[test]
 fn what_only_informs_is_no_incident_and_belongs_to_one() {
     let bob = [(Actor, "principal:bob")];
     let informs = |name: &str, at| detection(name, at, Severity::Informational, &bob);
