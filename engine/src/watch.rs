@@ -1,7 +1,8 @@
 //! When a file is to be read again: for all who read files while the engine runs.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,6 +34,31 @@ impl Stamp {
         };
         std::fs::metadata(path).ok().map(of)
     }
+}
+
+/// The content of a regular file of `bytes_max` bytes at most; the error says what it is instead, for a person.
+pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot read it: {error}");
+    // To open a named pipe would wait for somebody who writes to it.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(cannot)?;
+    let held = file.metadata().map_err(cannot)?;
+    if !held.is_file() {
+        return Err("it is no regular file".into());
+    }
+    let mut bytes = Vec::new();
+    if held.len() <= bytes_max {
+        file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    }
+    // It may have grown meanwhile.
+    let length = held.len().max(bytes.len() as u64);
+    if length > bytes_max {
+        return Err(format!("it has {length} bytes; {bytes_max} are allowed"));
+    }
+    Ok(bytes)
 }
 
 /// A file, or files that belong together, looked at time and again; `S` is what a look shows of them.

@@ -145,6 +145,7 @@ fn counts<'a>(kinds: impl Iterator<Item = &'a str>) -> String {
     kinds.for_each(|kind| *counts.entry(kind).or_default() += 1);
     let count = |(kind, count): (&str, u64)| match count {
         1 => format!(", 1 {kind}"),
+        _ if kind == "vanishes" => format!(", {count} vanish"),
         _ => format!(", {count} {}", kind.strip_suffix('s').unwrap_or(kind)),
     };
     counts.into_iter().map(count).collect()

@@ -1,11 +1,11 @@
 //! Texts of files within a detector's settings: a detector has no files, so what an operator keeps in one, a feed of indicators or
 //! a set of rules, is put in its place here.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+
+use crate::watch::read_bounded;
 
 /// Most bytes that the files of one detector have together: all of it goes through the detector's memory, which is bounded too.
 const BYTES_MAX: u64 = 64 << 20;
@@ -79,23 +79,18 @@ impl Reader {
 
     fn text(&mut self, path: &Path, key: &str) -> Result<String, String> {
         let wrong = |reason: String| format!("{key}: {}: {reason}", path.display());
-        let cannot = |error: std::io::Error| wrong(format!("cannot read it: {error}"));
-        let held = fs::metadata(path).map_err(cannot)?;
-        // A pipe would be waited for, and a device has no end.
-        if !held.is_file() {
-            return Err(wrong("it is no regular file".into()));
-        }
         if self.files_left == 0 {
             return Err(wrong(format!("more than {FILES_MAX} files are named")));
         }
         self.files_left -= 1;
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(cannot)?;
-        file.take(self.bytes_left + 1).read_to_end(&mut bytes).map_err(cannot)?;
-        let Some(left) = self.bytes_left.checked_sub(bytes.len() as u64) else {
-            let most = BYTES_MAX >> 20;
-            return Err(wrong(format!("with it the files have more than {most} MiB together")));
-        };
+        let bytes = read_bounded(path, self.bytes_left).map_err(|reason| match std::fs::metadata(path) {
+            Ok(held) if held.is_file() && held.len() > self.bytes_left => wrong(format!(
+                "with it the files have more than {} MiB together",
+                BYTES_MAX >> 20
+            )),
+            _ => wrong(reason),
+        })?;
+        let left = self.bytes_left.saturating_sub(bytes.len() as u64);
         self.bytes_left = left;
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = error
@@ -119,6 +114,8 @@ fn named(table: &Map<String, Value>) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use super::*;
 
     fn dir(files: &[(&str, &[u8])]) -> tempfile::TempDir {

@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 use super::ConfigError;
 use super::document::{Document, Fault, Place};
 use super::source::Texts;
+use crate::model::detection::ENTITIES_PER_DETECTION_MAX;
 use crate::model::{Detection, Entity, EntityRole, EventSchema, Micros, Severity};
+use crate::watch::read_bounded;
 
 /// Largest file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -112,6 +114,10 @@ impl Condition {
         if let Some(text) = column {
             return self.is_met_by(text);
         }
+        // What else it named was cut off and may be another.
+        if detection.entities.len() >= ENTITIES_PER_DETECTION_MAX {
+            return false;
+        }
         let of_kind = || detection.entities.iter().filter(|held| *held.entity.kind == *self.of);
         let acted = of_kind().any(|held| held.role == EntityRole::Actor);
         let mut decisive = of_kind()
@@ -165,12 +171,8 @@ fn is_like(text: &str, pattern: &str) -> bool {
 pub fn load_rules(path: &Path, taken: &BTreeMap<String, serde_json::Value>) -> Result<RuleSettings, ConfigError> {
     let file = path.display().to_string();
     let unreadable = |reason: String| ConfigError(format!("{file}: cannot read the rules: {reason}"));
-    let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-        let reason = format!("valid is a regular file of {FILE_BYTES_MAX} bytes at most");
-        return Err(unreadable(reason));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let bytes = read_bounded(path, FILE_BYTES_MAX).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
     let settings = parse_rules(&text, &file)?;
     match settings.config.keys().find(|name| taken.contains_key(*name)) {
         None => Ok(settings),

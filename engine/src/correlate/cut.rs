@@ -3,7 +3,8 @@
 //!
 //! Where one ends and the next begins is fixed in event time, so that a late fact moves no end: at the multiples of the longest span,
 //! and where there are too many within one, at those of its half, of its quarter and so on. What is linked only through detections on
-//! the other side of an end is not linked. So the next incident is the same whether its predecessor is remembered or let go of.
+//! the other side of an end is not linked. What is within the bounds is not cut: so what is left of a chain whose beginning was let go of
+//! can be one incident where the whole chain would be two.
 
 use crate::config::CorrelateSettings;
 use crate::model::{Micros, time};

@@ -353,11 +353,13 @@ impl TenantGraph {
     ) -> usize {
         let oldest = self.members().map(|(_, placed)| placed.detection.time).min();
         let oldest = oldest.map_or(horizon, |oldest| oldest.min(horizon));
-        let from = |time: Micros| bucket_of(time.saturating_sub(reach));
+        let from = bucket_of(horizon.saturating_sub(reach));
+        // What was found at an entity through a relation is remembered there, and found again by the relation when it is let go of.
+        let held_from = bucket_of(oldest.saturating_sub(window));
         let before = self.relations.len();
         let graph = &mut self.graph;
         self.relations.retain(|(source, _, target, bucket), edge| {
-            let is_live = *bucket >= from(horizon) || (*bucket >= from(oldest) && (holds(*source) || holds(*target)));
+            let is_live = *bucket >= from || (*bucket >= held_from && (holds(*source) || holds(*target)));
             if !is_live {
                 graph.remove_edge(*edge);
             }

@@ -11,6 +11,7 @@ use super::layout::{LaidBatch, column, text_at};
 use super::manifest::{ID_BYTES_MAX, PluginManifest};
 use super::order::{KEY_SEPARATOR, shard_of};
 use super::wasm::{Elapsed, Evidence, Findings, FoundDetection, FoundEntity, severity};
+use crate::model::detection::ENTITIES_PER_DETECTION_MAX;
 use crate::model::{
     ColumnType, Detection, Entity, EntityRole, EventSchema, Micros, RELATION_KINDS, Relation, RoledEntity,
 };
@@ -24,8 +25,6 @@ const ELAPSED_MAX: usize = 1 << 16;
 const EVENT_ID_BYTES_MAX: usize = 64;
 /// Rows that one detection keeps as evidence; beyond it the newest, which are named last, stay.
 const ROWS_PER_DETECTION_MAX: usize = 256;
-/// Entities that one detection keeps: those of the decisive row and the guest's own first.
-const ENTITIES_PER_DETECTION_MAX: usize = 64;
 /// Longest message, in bytes; a longer one is cut.
 const MESSAGE_BYTES_MAX: usize = 1024;
 

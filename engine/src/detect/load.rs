@@ -1,6 +1,5 @@
 //! From a file to a plugin that is ready to run.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -12,6 +11,7 @@ use super::runner::Runner;
 use super::wasm::{Guest, Host, Limits};
 use super::{Detectors, Plugin, signature};
 use crate::config::{self, PluginSettings, RuleSettings, insert_files};
+use crate::watch::read_bounded;
 
 /// Largest plugin file, in bytes: a JavaScript or Python guest carries its interpreter.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -44,7 +44,7 @@ pub(super) struct Trusted {
 
 /// The file's bytes, once it is known who made them.
 pub(super) fn read_trusted(path: &Path, settings: &PluginSettings) -> Result<Trusted, String> {
-    let bytes = read(path)?;
+    let bytes = read_bounded(path, FILE_BYTES_MAX)?;
     let signed_by = signature::verify(path, &bytes, &settings.signed_by)?;
     Ok(Trusted {
         digest: hex::encode(Sha256::digest(&bytes)),
@@ -113,20 +113,6 @@ pub(super) fn open(
         ordered,
         told: None,
     })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error| format!("it cannot be read: {error}");
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    // A pipe would be waited for, and a device has no end.
-    if !metadata.is_file() {
-        return Err("it is no regular file".into());
-    }
-    let size = metadata.len();
-    if size > FILE_BYTES_MAX {
-        return Err(format!("it has {size} bytes; {FILE_BYTES_MAX} are allowed"));
-    }
-    fs::read(path).map_err(unreadable)
 }
 
 /// Compiles a plugin and configures it; what it says of itself under that is checked.

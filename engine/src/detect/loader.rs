@@ -176,17 +176,11 @@ impl Loader {
         let rules = config::load_rules(path, &self.settings.config).map_err(|error| error.to_string())?;
         let mut ready = Vec::new();
         for (name, file) in &self.files {
-            let Some(loaded) = &file.loaded else { continue };
-            if rules.config.get(name) == self.rules.config.get(name) {
+            if file.loaded.is_none() || rules.config.get(name) == self.rules.config.get(name) {
                 continue;
             }
+            // As the file is now: a release and the settings that it needs may come together.
             let trusted = read_trusted(&file.path, &self.settings)?;
-            if trusted.digest != loaded.digest {
-                return Err(format!(
-                    "{name} is to be configured anew, but {} is not the file that runs",
-                    file.path.display()
-                ));
-            }
             let place = rules
                 .names
                 .iter()
@@ -195,6 +189,7 @@ impl Loader {
             let plugin = configuration(&self.settings, &rules, name).and_then(|configuration| {
                 let names_files = configuration.names_files;
                 let plugin = open(&self.host, &self.settings, &file.path, trusted, configuration)?;
+                self.check_room(name, &plugin)?;
                 Ok((plugin, names_files))
             });
             ready.push(plugin.map_err(|reason| format!("{place}{reason}"))?);

@@ -138,9 +138,8 @@ impl Detectors {
             .iter()
             .map(|plugin| plugin.runner.manifest.clone())
             .collect();
-        if let Some(rules) = change.rules {
-            self.rules.replace(rules);
-        }
+        // The same ones too are told anew: what the tables say of exceptions names the time at which rules were told.
+        self.rules.replace(change.rules.unwrap_or_else(|| self.rules.shared()));
         self.once.extend(change.once);
         self.problems = change.problems;
     }

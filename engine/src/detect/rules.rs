@@ -58,6 +58,10 @@ impl Rules {
         *self = Rules::new(settings, self.passed);
     }
 
+    pub(super) fn shared(&self) -> Arc<RuleSettings> {
+        self.settings.clone()
+    }
+
     pub fn settings(&self) -> &RuleSettings {
         &self.settings
     }

@@ -1,11 +1,11 @@
 //! Who signed a plugin: a detached minisign signature, `NAME.wasm.minisig` beside `NAME.wasm`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::Signature;
 
 use crate::config::Signer;
+use crate::watch::read_bounded;
 
 /// Largest signature file, in bytes: four short lines.
 const FILE_BYTES_MAX: u64 = 8 << 10;
@@ -17,28 +17,25 @@ pub(super) fn path_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The key out of `signers` that signed `bytes`, the content of the plugin file `path`; `None` where nobody has to. The error says
+/// The key out of `signers` that signed `content`, the content of the plugin file `path`; `None` where nobody has to. The error says
 /// why the file is not to be used.
-pub(super) fn verify(path: &Path, bytes: &[u8], signers: &[Signer]) -> Result<Option<String>, String> {
+pub(super) fn verify(path: &Path, content: &[u8], signers: &[Signer]) -> Result<Option<String>, String> {
     if signers.is_empty() {
         return Ok(None);
     }
     let path = path_of(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            format!("it is not signed: there is no {name}, and [plugins] signed_by asks for it")
-        }
-        _ => format!("its signature {name} cannot be read: {error}"),
-    })?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-        return Err(format!("its signature {name} is no minisign signature"));
+    if !path.exists() {
+        return Err(format!(
+            "it is not signed: there is no {name}, and [plugins] signed_by asks for it"
+        ));
     }
-    let text = fs::read_to_string(&path).map_err(|error| format!("its signature {name} cannot be read: {error}"))?;
+    let bytes = read_bounded(&path, FILE_BYTES_MAX).map_err(|reason| format!("its signature {name}: {reason}"))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("its signature {name} is no minisign signature"))?;
     let signature = Signature::decode(&text).map_err(|_| format!("its signature {name} is no minisign signature"))?;
     let mut reason = "it is signed by somebody whom [plugins] signed_by does not name".to_owned();
     for signer in signers {
-        match signer.key.verify(bytes, &signature, false) {
+        match signer.key.verify(content, &signature, false) {
             Ok(()) => return Ok(Some(signer.text.clone())),
             Err(minisign_verify::Error::UnexpectedKeyId) => {}
             Err(minisign_verify::Error::UnexpectedAlgorithm) => {

@@ -1,8 +1,5 @@
 //! File → table.
 
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -16,7 +13,7 @@ use super::table::{BYTES_MAX, Draft, Table};
 use super::{Loaded, LookupError};
 use crate::config::{LookupFormat, LookupSettings};
 use crate::model::Micros;
-use crate::watch::Stamp;
+use crate::watch::{Stamp, read_bounded};
 
 /// Small enough that a batch of long cells stays small.
 const PARQUET_ROWS: usize = 1024;
@@ -28,7 +25,7 @@ pub fn load(settings: &LookupSettings, path: &Path, format: LookupFormat, now: M
         name: settings.name.clone(),
         reason: format!("{}: {reason}", path.display()),
     };
-    let bytes = read(path).map_err(wrong)?;
+    let bytes = read_bounded(path, BYTES_MAX).map_err(wrong)?;
     let digest = hex::encode(Sha256::digest(&bytes));
     let table = match format {
         LookupFormat::Csv => csv(settings, &bytes, digest),
@@ -42,29 +39,6 @@ pub fn load(settings: &LookupSettings, path: &Path, format: LookupFormat, now: M
         time: now,
         stamp,
     })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot read it: {error}");
-    // To open a named pipe would wait for somebody who writes to it.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(cannot)?;
-    let held = file.metadata().map_err(cannot)?;
-    if !held.is_file() {
-        return Err("it is no file".into());
-    }
-    let mut bytes = Vec::new();
-    if held.len() <= BYTES_MAX {
-        file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    }
-    // It may have grown meanwhile.
-    if held.len().max(bytes.len() as u64) > BYTES_MAX {
-        return Err(format!("larger than {} MiB", BYTES_MAX >> 20));
-    }
-    Ok(bytes)
 }
 
 /// RFC 4180 in UTF-8, with a header; a byte order mark and any line ending will do.

@@ -11,6 +11,9 @@ use super::time::Micros;
 /// and times, and nothing of a record.
 pub const SOURCE_HEALTH: &str = "sentrail.source-health";
 
+/// Entities that one detection keeps: those of the decisive row and the guest's own first.
+pub const ENTITIES_PER_DETECTION_MAX: usize = 64;
+
 /// One finding of one rule. Immutable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detection {

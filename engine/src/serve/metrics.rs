@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::model::InputId;
 
 /// Series per metric; what would be more is counted under `other`. Above any sane number of configured sources, plugins or sinks.
-pub const LABELS_MAX: usize = 256;
+pub const LABELS_MAX: usize = 1024;
 
 /// Upper bounds of the epoch time buckets, in seconds: from a tail flush in memory to a slow object store.
 const EPOCH_SECONDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::json;
 
 use super::named::{self, Named};
-use super::native::Native;
+use super::native::{Native, Passing};
 use crate::cli::logs::{self, Logs};
 use crate::detect::{self, CALL_ROWS_MAX, Measured};
 use crate::model::EventSchema;
@@ -54,11 +54,12 @@ pub fn bench(arguments: &Arguments) -> anyhow::Result<()> {
         .transpose()?;
 
     let events_file = source.map(|source| source.root.join("target/try").join(format!("{id}.events.ndjson")));
+    let events_file = events_file.map(Passing);
     let (events, left_out) = match (&native, &events_file) {
         _ if !arguments.logs.files.is_empty() => read_logs(&arguments.logs)?,
         (Some(native), Some(file)) => {
-            native.fixtures(FIXTURE_ROWS, file)?;
-            (read_events(file)?, false)
+            native.fixtures(FIXTURE_ROWS, &file.0)?;
+            (read_events(&file.0)?, false)
         }
         _ => bail!(
             "{} is a .wasm file, which has no fixtures; give log files too, or the folder of its crate",
@@ -73,8 +74,9 @@ pub fn bench(arguments: &Arguments) -> anyhow::Result<()> {
     );
     let mut native = match (native, events_file) {
         (Some(native), Some(file)) => {
-            write_events(&guest.wanted(&events)?, &file)?;
-            Some(native.passes(&file)?)
+            write_events(&guest.wanted(&events)?, &file.0)?;
+            // The files are there for as long as the program is.
+            Some((native.passes(&file.0)?, native, file))
         }
         _ => None,
     };
@@ -92,8 +94,8 @@ pub fn bench(arguments: &Arguments) -> anyhow::Result<()> {
         report.wasm.push(pass.nanos);
         report.copy.push(guest.copy());
         (report.detections, report.memory_bytes) = (pass.detections, pass.memory_bytes);
-        if let Some(native) = &mut native {
-            let pass = native.pass()?;
+        if let Some((passes, ..)) = &mut native {
+            let pass = passes.pass()?;
             report.native.push(pass.nanos);
             anyhow::ensure!(
                 pass.detections == report.detections,

@@ -16,7 +16,16 @@ const DIR: &str = "target/try/native";
 /// The program of one detector, and the file of the configuration that it runs under.
 pub struct Native {
     program: PathBuf,
-    config: PathBuf,
+    config: Passing,
+}
+
+/// A file that is removed in the end: it may hold what somebody's logs or feeds hold.
+pub struct Passing(pub PathBuf);
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// One pass over all events by a fresh instance.
@@ -58,13 +67,13 @@ impl Native {
         super::finish(cargo, &arguments)?;
         Ok(Native {
             program: target.join("release").join(format!("bench-{}", source.name)),
-            config: config_file,
+            config: Passing(config_file),
         })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg(&self.config).args(arguments);
+        command.arg(&self.config.0).args(arguments);
         command
     }
 

@@ -135,7 +135,7 @@ fn engine(cache_dir: Option<&Path>) -> wasmtime::Result<Engine> {
     // Spare ones for instances that are being replaced.
     let instances = INSTANCES_MAX as u32 + 8;
     pool.total_component_instances(instances)
-        .total_core_instances(instances * 4)
+        .total_core_instances(instances * CORE_INSTANCES_MAX)
         .total_memories(instances)
         .total_tables(instances * 2)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
