@@ -75,7 +75,7 @@ pub async fn replay<E: From<PipelineError>>(
             "stored events of a day are shown again"
         );
         let sql = format!(
-            "SELECT {}, raw IS NULL AS redacted FROM events WHERE {} AND {} ORDER BY time, event_id",
+            "SELECT {}, raw = '' AS redacted FROM events WHERE {} AND {} ORDER BY time, event_id",
             names.join(", "),
             day.over("time"),
             span.over("time")
