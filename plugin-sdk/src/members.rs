@@ -134,7 +134,6 @@ impl Members {
                     "approved_by",
                     "authorized_by",
                     "authorization_id",
-                    "update_authorization",
                     "change_id",
                     "change_request",
                     "user_approved",
