@@ -179,6 +179,9 @@ pub fn copied(members: &Members) -> Option<(bool, String)> {
     (!known.is_empty()).then(|| (secret, format!("a hidden copy goes to {}", clipped(&copied))))
 }
 
+/// Bytes of a value that are looked at.
+const SECRET_MAX: usize = 256;
+
 /// A private key, or a value behind a name that says it is a secret.
 fn holds_secret(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();

@@ -81,15 +81,20 @@ pub fn held(text: &str) -> Option<&'static str> {
 }
 
 fn token(text: &str, prefix: &str, least: usize) -> bool {
+    let mut passed = 0;
     text.match_indices(prefix).any(|(at, _)| {
-        let begins = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        // What was no token from one mark on is none from the next.
+        if at < passed || text[..at].ends_with(|c: char| c.is_ascii_alphanumeric()) {
+            return false;
+        }
         let rest = &text[at + prefix.len()..];
         let length = rest
             .bytes()
             .take(RUN_MAX)
             .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             .count();
-        begins && length >= least && !is_printed(&rest[..length])
+        passed = at + prefix.len() + length;
+        length >= least && !is_printed(&rest[..length])
     })
 }
 

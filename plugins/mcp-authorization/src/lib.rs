@@ -40,7 +40,8 @@ config! {
         pub networks: u64 = 3,
         /// Users, agents or servers within the window. A token is issued to one.
         pub identities: u64 = 2,
-        /// Tokens remembered per shard; beyond it the one silent for longest is forgotten.
+        /// Tokens, and sessions and agents of which something was told, remembered per shard; beyond it the one silent for longest is
+        /// forgotten.
         pub max_tokens: usize = 10_000,
     }
 }
@@ -100,26 +101,29 @@ impl Detector for McpAuthorization {
         let credentials = batch.text(col::ACTOR_USER_CREDENTIAL_UID);
         for row in batch.rows() {
             let members = Members::of(batch, row);
+            // A key of an application is used from wherever it runs; tokens are one holder's.
+            let is_token = credentials.get(row).is_some_and(|credential| {
+                let is_key = |one: &Member| one.is(&["api_key", "api_key_id"]) && one.text == credential;
+                !members.iter().any(is_key)
+            });
+            let judgements = JUDGES.map(|(rule, judge)| judge(&members).map(|why| (rule, why)));
+            let mut judgements = judgements.into_iter().flatten().peekable();
+            // Sessions of which there is nothing to tell take no token's place.
+            let key = batch.key(row).filter(|_| is_token || judgements.peek().is_some());
             let (time, window) = (batch.time(row), self.config.window_minutes.saturating_mul(MINUTE));
-            let mut token = batch
-                .key(row)
-                .map(|key| tokens.at(key, time, self.config.max_tokens, window.max(TOLD)));
-            for (rule, judge) in JUDGES {
-                let Some(why) = judge(&members) else { continue };
+            let mut token = key.map(|key| tokens.at(key, time, self.config.max_tokens, window.max(TOLD)));
+            for (rule, why) in judgements {
                 let is_new = token.as_mut().is_none_or(|token| {
-                    let judged = format!("{}\n{}\n{why}", rule.id, time.div_euclid(TOLD));
+                    // Many users may be behind one agent.
+                    let user = users.get(row).unwrap_or_default();
+                    let judged = format!("{}\n{}\n{user}\n{why}", rule.id, time.div_euclid(TOLD));
                     token.told.insert(TOLD, SET_MAX, time, &judged).new
                 });
                 if is_new {
                     out.detect(rule, row).message(why);
                 }
             }
-            // A key of an application is used from wherever it runs; tokens are one holder's.
-            let credential = credentials.get(row).filter(|credential| {
-                let is_key = |one: &Member| one.is(&["api_key", "api_key_id"]) && one.text == *credential;
-                !members.iter().any(is_key)
-            });
-            let Some(token) = token.filter(|_| credential.is_some()) else {
+            let Some(token) = token.filter(|_| is_token) else {
                 continue;
             };
             let [by_network, by_identity] = &mut token.alarms;

@@ -101,6 +101,9 @@ fn is_lookalike(c: char) -> bool {
 /// Least letters of a name of which one may differ: shorter ones are near each other by chance, as `motion` and `notion`.
 const LETTERS_MIN: usize = 8;
 
+/// Most letters of what can be nearly a known name.
+const NAME_MAX: usize = 32;
+
 /// The known name that this one imitates: of the whole name, or of one part of a package's path or a host.
 fn imitated(name: &str) -> Option<&'static str> {
     let lower = name.trim().to_ascii_lowercase().replace([' ', '_'], "-");
@@ -114,7 +117,7 @@ fn imitated(name: &str) -> Option<&'static str> {
         [bare, part]
     });
     parts
-        .filter(|part| !KNOWN.contains(part))
+        .filter(|part| part.len() <= NAME_MAX && !KNOWN.contains(part))
         .find_map(|part| KNOWN.into_iter().find(|known| is_imitation(part, known)))
 }
 
