@@ -200,6 +200,7 @@ fn holds_secret(text: &str) -> bool {
             lower.match_indices(name).any(|(at, name)| {
                 let rest = lower[at + name.len()..].trim_start_matches(['"', '\'']);
                 let value = rest.strip_prefix([':', '=']).map(str::trim_start).unwrap_or_default();
+                let value = &value[..value.floor_char_boundary(SECRET_MAX)];
                 let value = value.split_whitespace().next().unwrap_or_default();
                 value.len() >= 6 && value.bytes().any(|byte| byte.is_ascii_digit())
             })
@@ -374,6 +375,12 @@ pub fn clipped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_told_from_their_names() {
+        assert!(holds_secret("password: teapot77") && holds_secret("{\"api_key\": \"a1b2c3d4\"}"));
+        assert!(!holds_secret("reset your password: today") && !holds_secret("tokens cost 12345678"));
+    }
 
     #[test]
     fn codes_are_told_from_names() {
