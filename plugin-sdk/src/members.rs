@@ -62,21 +62,28 @@ pub struct Members(Vec<Member>);
 impl Members {
     /// Reads a text; what is no JSON has no members.
     pub fn read(text: &str) -> Members {
+        serde_json::from_str(text).map_or_else(|_| Members::default(), |value| Members::of_value(&value))
+    }
+
+    /// The members of a text that was read already.
+    pub fn of_value(value: &Value) -> Members {
         let mut members = Members::default();
-        if let Ok(value) = serde_json::from_str(text) {
-            members.add(&mut Vec::new(), &value, 0);
-        }
+        members.add(&mut Vec::new(), value, 0);
         members
     }
 
     /// What the record of a row says was asked: `api_request_data`, and of audit events of any shape all of it. The manifest names
     /// `api_request_data`, `format` and `raw`.
     pub fn of(batch: &Batch, row: Row) -> Members {
-        let text = batch.text(col::API_REQUEST_DATA).get(row).or_else(|| {
+        Members::text(batch, row).map(Members::read).unwrap_or_default()
+    }
+
+    /// The text that [`Members::of`] reads.
+    pub fn text(batch: &Batch, row: Row) -> Option<&str> {
+        batch.text(col::API_REQUEST_DATA).get(row).or_else(|| {
             let format = batch.text(col::FORMAT).get(row)?;
             WHOLE.contains(&format).then(|| batch.text(col::RAW).get(row)).flatten()
-        });
-        text.map(Members::read).unwrap_or_default()
+        })
     }
 
     fn add(&mut self, names: &mut Vec<String>, value: &Value, inner: usize) {
@@ -134,7 +141,6 @@ impl Members {
                     "approved_by",
                     "authorized_by",
                     "authorization_id",
-                    "update_authorization",
                     "change_id",
                     "change_request",
                     "user_approved",

@@ -3,7 +3,7 @@
 //! A call is judged by itself; and of each session it is remembered when it read what is sensitive, so that what it sends next is told.
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Batch, Detector, Findings, Keyed, MINUTE, Manifest, Members, col, config};
+use sentrail_plugin::{Batch, Detector, Findings, Keyed, MINUTE, Manifest, Members, Severity, col, config};
 
 mod flow;
 mod outward;
@@ -89,6 +89,11 @@ impl Detector for AgentDataTheft {
                 if let Some(why) = why {
                     out.detect(rule, row).message(why);
                 }
+            }
+            if let Some((secret, why)) = outward::copied(&members) {
+                // Companies archive their mail so.
+                let severity = if secret { rules::OUTWARD.severity } else { Severity::Low };
+                out.detect(&rules::OUTWARD, row).severity(severity).message(why);
             }
             let (Some(key), Some(tool)) = (batch.key(row), tools.get(row).next()) else {
                 continue;

@@ -92,11 +92,39 @@ pub fn callback(members: &Members) -> Option<String> {
     Some(format!("`{}` is at {}", member.name, drop(&member.text)?))
 }
 
+/// Whether the member says where something goes: by its name, or because it is an address and nothing else. A text that mentions one
+/// sends nothing there.
+fn is_receiver(member: &Member) -> bool {
+    let address = member.text.trim();
+    let is_address = address.contains("://") && !address.contains(char::is_whitespace);
+    is_address
+        || member.has(&[
+            "url",
+            "uri",
+            "endpoint",
+            "host",
+            "hostname",
+            "domain",
+            "address",
+            "recipient",
+            "to",
+            "webhook",
+            "target",
+            "href",
+            "receiver",
+            "command",
+            "cmd",
+            "args",
+            "argv",
+            "line",
+        ])
+}
+
 /// What was sent, and to where.
 pub fn sent(members: &Members) -> Option<String> {
     if let Some(service) = members
         .iter()
-        .filter(|one| !is_connection(one))
+        .filter(|one| !is_connection(one) && is_receiver(one))
         .find_map(|one| drop(&one.text))
     {
         return Some(format!("the call names {service}"));
@@ -130,16 +158,53 @@ pub fn sent(members: &Members) -> Option<String> {
     {
         return Some(format!("data goes to {number}, which has no name"));
     }
-    let domain = |address: &str| address.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase());
-    let copied = members.get(&["bcc"]).and_then(domain);
-    if let (Some(copied), Some(to)) = (copied, members.get(&["to", "recipient", "recipients"]).and_then(domain))
-        && copied != to
-    {
-        return Some(format!("a hidden copy goes to {}", clipped(&copied)));
-    }
     // Plain FTP out of a tool: nothing an agent has to do with.
     let ftp = members.iter().find(|one| one.text.trim_start().starts_with("ftp://"))?;
     Some(format!("`{}` sends over FTP", ftp.name))
+}
+
+/// A hidden copy to somebody of another domain than the sender's and the recipients', and whether what is sent holds a secret.
+pub fn copied(members: &Members) -> Option<(bool, String)> {
+    let domains = |names: &[&str]| -> Vec<String> {
+        let addresses = members.iter().filter(|one| one.is(names));
+        let addresses = addresses.flat_map(|one| one.text.split([',', ';']));
+        let domains = addresses.filter_map(|address| address.rsplit_once('@'));
+        domains
+            .map(|(_, domain)| domain.trim_end_matches([' ', '>']).to_ascii_lowercase())
+            .collect()
+    };
+    let known = domains(&["to", "cc", "from", "sender", "recipient", "recipients", "reply_to"]);
+    let copied = domains(&["bcc"]).into_iter().find(|domain| !known.contains(domain))?;
+    let secret = members.iter().any(|one| holds_secret(&one.text));
+    (!known.is_empty()).then(|| (secret, format!("a hidden copy goes to {}", clipped(&copied))))
+}
+
+/// Bytes of a value that are looked at.
+const SECRET_MAX: usize = 256;
+
+/// A private key, or a value behind a name that says it is a secret.
+fn holds_secret(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.contains("private key-----")
+        || [
+            "password",
+            "secret",
+            "api_key",
+            "api key",
+            "apikey",
+            "token",
+            "credentials",
+        ]
+        .iter()
+        .any(|name| {
+            lower.match_indices(name).any(|(at, name)| {
+                let rest = lower[at + name.len()..].trim_start_matches(['"', '\'']);
+                let value = rest.strip_prefix([':', '=']).map(str::trim_start).unwrap_or_default();
+                let value = &value[..value.floor_char_boundary(SECRET_MAX)];
+                let value = value.split_whitespace().next().unwrap_or_default();
+                value.len() >= 6 && value.bytes().any(|byte| byte.is_ascii_digit())
+            })
+        })
 }
 
 /// The host of an address, where it is a number that anybody can reach.
@@ -310,6 +375,12 @@ pub fn clipped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_told_from_their_names() {
+        assert!(holds_secret("password: teapot77") && holds_secret("{\"api_key\": \"a1b2c3d4\"}"));
+        assert!(!holds_secret("reset your password: today") && !holds_secret("tokens cost 12345678"));
+    }
 
     #[test]
     fn codes_are_told_from_names() {

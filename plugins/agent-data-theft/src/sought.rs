@@ -184,7 +184,7 @@ pub fn internals(members: &Members) -> Option<String> {
 }
 
 /// Programs and statements that copy stores whole.
-const DUMPS: [&str; 18] = [
+const DUMPS: [&str; 17] = [
     "mysqldump",
     "pg_dump",
     "mongodump",
@@ -194,12 +194,11 @@ const DUMPS: [&str; 18] = [
     "into outfile",
     "into dumpfile",
     "copy (select",
-    "to program",
+    " to program '",
     "union select",
     "union all select",
     "__schema",
     "__type(",
-    ".dump",
     "xp_cmdshell",
     "' or '1'='1",
     "or 1=1",
@@ -216,14 +215,32 @@ pub fn everything(members: &Members, config: &Config) -> Option<String> {
         if let Some(part) = DUMPS.iter().find(|part| lower.contains(*part)) {
             return Some(format!("`{}` holds `{part}`", one.name));
         }
+        if dumps(&lower) {
+            return Some(format!("`{}` holds `.dump`", one.name));
+        }
         if one.has(&["command", "cmd", "argument", "arg", "pattern", "script"]) && takes_home(&lower) {
             return Some(format!("`{}` takes a directory whole", one.name));
         }
-        if selects_all(&lower) {
+        if is_statement(one, &lower) && selects_all(&lower) {
             return Some(format!("`{}` selects a table whole", one.name));
         }
         is_much(one, config).then(|| format!("`{}` is {}", one.name, one.text))
     })
+}
+
+/// SQLite's `.dump`: a command of its own, and no method of that name.
+fn dumps(lower: &str) -> bool {
+    lower.match_indices(".dump").any(|(at, part)| {
+        let before = lower[..at].chars().next_back();
+        let after = lower[at + part.len()..].chars().next();
+        before.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\''))
+            && after.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\'' | ';'))
+    })
+}
+
+/// Whether the member's text is read as a statement of SQL: by its name, or because it begins as one.
+fn is_statement(member: &Member, lower: &str) -> bool {
+    member.has(&["sql", "statement", "command", "cmd", "script"]) || lower.trim_start().starts_with("select ")
 }
 
 /// An archive or a search of what is not the project.
@@ -236,8 +253,7 @@ fn takes_home(command: &str) -> bool {
 
 fn is_much(member: &Member, config: &Config) -> bool {
     let of = [
-        "record", "row", "document", "file", "limit", "result", "customer", "user", "email", "message", "chunk",
-        "vector",
+        "record", "row", "document", "file", "result", "customer", "user", "email", "message", "chunk", "vector",
     ];
     let counted = [
         "returned",
@@ -255,7 +271,26 @@ fn is_much(member: &Member, config: &Config) -> bool {
         "num",
     ];
     let number = member.number();
-    let rows = member.has(&of) && (member.has(&counted) || member.is(&["records", "rows", "limit"]));
+    // Models, sandboxes and gateways have limits of their own.
+    let other = [
+        "token",
+        "rate",
+        "time",
+        "timeout",
+        "ms",
+        "second",
+        "byte",
+        "size",
+        "char",
+        "character",
+        "length",
+        "context",
+        "memory",
+        "cost",
+        "budget",
+    ];
+    let rows = (member.has(&of) && (member.has(&counted) || member.is(&["records", "rows"])) || member.is(&["limit"]))
+        && !member.has(&other);
     let bytes = member.has(&["byte", "size", "mb", "gb"])
         && member.has(&[
             "response",
@@ -287,10 +322,26 @@ fn selects_all(lower: &str) -> bool {
         .split_once(" from ")
         .map(|(columns, rest)| (columns.trim(), rest.trim()));
     let Some((columns, rest)) = from else { return false };
+    // `Please select a customer from the list` names no columns.
+    let is_column = |column: &str| {
+        let mut words = column.split_whitespace().skip_while(|word| *word == "distinct");
+        words.next().is_some() && words.next().is_none_or(|word| word == "as")
+    };
+    let names = columns.strip_prefix("select ").unwrap_or(columns);
+    if !names.split(',').all(is_column) {
+        return false;
+    }
     let table = rest
         .split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.')))
         .next()
         .unwrap_or_default();
+    if [
+        "the", "a", "an", "this", "that", "your", "our", "my", "each", "these", "those",
+    ]
+    .contains(&table)
+    {
+        return false;
+    }
     let held = [
         "user",
         "customer",
@@ -342,5 +393,13 @@ mod tests {
         assert!(!selects_all("select * from customers where id = 4"));
         assert!(!selects_all("select name from products"));
         assert!(!selects_all("select count(*) from users"));
+        assert!(!selects_all("please select a customer from the dropdown"));
+        assert!(!selects_all("select customers from the dropdown"));
+    }
+
+    #[test]
+    fn commands_of_databases_are_told_from_methods() {
+        assert!(dumps("sqlite3 shop.db .dump") && dumps("sqlite3 shop.db \".dump\""));
+        assert!(!dumps("json.dump(orders, file)") && !dumps("self.dump") && !dumps("open .dumps"));
     }
 }

@@ -1,4 +1,4 @@
-//! What one agent does by habit: its servers, its tools, and what it did in the last minutes.
+//! What one agent does by habit, its servers and its tools, and what one session of it did in the last minutes.
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
 use sentrail_plugin::{Alarm, DAY, MINUTE, RecentSet, Rule, SlidingSum};
@@ -32,6 +32,13 @@ pub struct Agent {
     tools: RecentSet,
     /// Tools with the server they were called at.
     places: RecentSet,
+}
+
+/// What is remembered of one session of an agent. A gateway names an agent by its program, which many people run at once: what they
+/// do together is no burst.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(crate = "sentrail_plugin::serde")]
+pub struct Session {
     /// Tools of the last minutes.
     recent: RecentSet,
     burst: Alarm,
@@ -50,7 +57,6 @@ impl Agent {
     /// What the call is against the habit of before, which it joins.
     pub fn judge(&mut self, config: &Config, call: &Call) -> Found {
         let mut found = Found::new();
-        let window = config.window_minutes.saturating_mul(MINUTE);
         let span = config.remember_days.saturating_mul(DAY);
         let first = *self.first.get_or_insert(call.time);
         // A late row may be of the time when all was new.
@@ -79,6 +85,16 @@ impl Agent {
             found.push((&rules::NEW_TOOL, format!("{tool} was not called before")));
         }
 
+        found
+    }
+}
+
+impl Session {
+    /// What the call makes of those of the last minutes.
+    pub fn judge(&mut self, config: &Config, call: &Call) -> Found {
+        let mut found = Found::new();
+        let window = config.window_minutes.saturating_mul(MINUTE);
+        let tool = clipped(call.tool);
         let distinct = self.recent.insert(window, CALLS_MAX, call.time, call.tool).len as u64;
         if self.burst.rises(distinct, config.tools) {
             found.push((

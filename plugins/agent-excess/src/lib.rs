@@ -2,13 +2,13 @@
 //!
 //! A record is judged by its names and numbers, and each call against what the agent did before.
 
-use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Members, col, config};
+use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, MINUTE, Manifest, Members, col, config};
 
 mod habit;
 mod record;
 mod rules;
 
-use habit::{Agent, Call};
+use habit::{Agent, Call, Session};
 
 config! {
     /// What is too much, and when an agent is known.
@@ -35,6 +35,8 @@ config! {
         pub payment: u64 = 5_000,
         /// Agents remembered per shard; beyond it the one silent for longest is forgotten.
         pub max_agents: usize = 5_000,
+        /// Sessions remembered per shard, for the window; beyond it the one silent for longest is forgotten.
+        pub max_sessions: usize = 10_000,
     }
 }
 
@@ -45,7 +47,7 @@ pub struct AgentExcess {
 
 impl Detector for AgentExcess {
     type Config = Config;
-    type State = Keyed<Agent>;
+    type State = (Keyed<Agent>, Keyed<Session>);
 
     fn new(config: Config) -> Result<Self, String> {
         Ok(Self { config })
@@ -64,7 +66,10 @@ impl Detector for AgentExcess {
                 col::AI_TOOL_NAMES.name,
                 col::MCP_SERVER_UID.name,
                 col::STATUS.name,
+                col::MESSAGE_CONTEXT_UID.name,
+                col::ACTOR_USER_UID.name,
             ],
+            state_version: 2,
             key: &[
                 col::AI_AGENT_UID.name,
                 col::MESSAGE_CONTEXT_UID.name,
@@ -75,10 +80,12 @@ impl Detector for AgentExcess {
         }
     }
 
-    fn detect(&self, agents: &mut Keyed<Agent>, batch: &Batch, out: &mut Findings) {
+    fn detect(&self, (agents, sessions): &mut Self::State, batch: &Batch, out: &mut Findings) {
         let tools = batch.texts(col::AI_TOOL_NAMES);
         let servers = batch.text(col::MCP_SERVER_UID);
         let statuses = batch.text(col::STATUS);
+        let contexts = batch.text(col::MESSAGE_CONTEXT_UID);
+        let users = batch.text(col::ACTOR_USER_UID);
         let requests = batch.text(col::API_REQUEST_DATA);
         for row in batch.rows() {
             let members = Members::of(batch, row);
@@ -116,7 +123,11 @@ impl Detector for AgentExcess {
             };
             let idle = self.config.remember_days.saturating_mul(DAY);
             let agent = agents.at(key, call.time, self.config.max_agents, idle);
-            for (rule, why) in agent.judge(&self.config, &call) {
+            let habits = agent.judge(&self.config, &call);
+            let of = contexts.get(row).or(users.get(row)).unwrap_or_default();
+            let window = self.config.window_minutes.saturating_mul(MINUTE);
+            let session = sessions.at(&format!("{key}\n{of}"), call.time, self.config.max_sessions, window);
+            for (rule, why) in habits.into_iter().chain(session.judge(&self.config, &call)) {
                 out.detect(rule, row).message(why);
             }
         }

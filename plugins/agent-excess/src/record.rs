@@ -5,7 +5,7 @@ use sentrail_plugin::{Member, Members};
 use crate::Config;
 
 /// Calls that cannot be taken back, as tools are called.
-const DESTROYS: [&str; 16] = [
+const DESTROYS: [&str; 14] = [
     "delete",
     "destroy",
     "drop",
@@ -15,9 +15,7 @@ const DESTROYS: [&str; 16] = [
     "erase",
     "terminate",
     "shred",
-    "format",
     "uninstall",
-    "revoke",
     "overwrite",
     "rm",
     "rmdir",
@@ -154,6 +152,9 @@ pub fn destroyed(members: &Members) -> Option<String> {
         .map(|one| format!("what is deleted: `{}` is {}", one.name, clipped(&one.text)))
 }
 
+/// Fewest calls that are a rate: a few within a second are one step of a task.
+const COUNT_MIN: f64 = 20.0;
+
 /// A count over a span, or the depth of a chain.
 pub fn flooded(members: &Members, config: &Config) -> Option<(bool, String)> {
     if members.is_authorised() {
@@ -197,7 +198,10 @@ pub fn flooded(members: &Members, config: &Config) -> Option<(bool, String)> {
                 "operation",
             ]) && one.has(&["count", "total", "number", "num", "frequency", "volume"]);
             let counted = counted || one.is(&["calls", "requests", "invocations", "queries", "attempts", "call_count"]);
-            number / span_minutes(members)?.max(1.0 / 60.0) * f64::from(u8::from(counted))
+            if !counted || number < COUNT_MIN {
+                return None;
+            }
+            number / span_minutes(members)?
         };
         (rate >= config.calls_per_minute as f64
             && !one.has(&[
@@ -209,11 +213,10 @@ pub fn flooded(members: &Members, config: &Config) -> Option<(bool, String)> {
     Some((false, format!("`{}` is {}: {rate:.0} a minute", one.name, one.text)))
 }
 
-/// The span that a record's counts are of: `60s`, `5m`, `time_window_seconds: 45`.
+/// The span that a record's counts are of: `60s`, `5m`, `time_window_seconds: 45`. How long a call took is none.
 fn span_minutes(members: &Members) -> Option<f64> {
     let span = members.iter().find(|one| {
-        one.has(&["window", "duration", "period", "interval", "timespan", "timeframe"])
-            && !one.has(&["context", "average"])
+        one.has(&["window", "period", "interval", "timespan", "timeframe"]) && !one.has(&["context", "average"])
     })?;
     let text = span.text.trim().to_ascii_lowercase();
     let digits = text
@@ -234,22 +237,12 @@ fn span_minutes(members: &Members) -> Option<f64> {
     } else {
         return None;
     };
-    Some(number * minutes)
+    Some(number * minutes).filter(|minutes| *minutes >= 1.0 / 60.0)
 }
 
 /// People asked too often, or answering too fast.
 pub fn fatigued(members: &Members, config: &Config) -> Option<String> {
-    let asks = |one: &&Member| {
-        one.has(&[
-            "consent",
-            "approval",
-            "permission",
-            "prompt",
-            "confirmation",
-            "authorization",
-            "approve",
-        ])
-    };
+    let asks = |one: &&Member| one.has(&["consent", "approval", "permission", "confirmation", "approve"]);
     let often = members.iter().filter(asks).find(|one| {
         let counted = one.has(&["count", "request", "number", "total", "frequency", "prompts"])
             && !one.has(&["token", "time", "char", "length", "max", "limit"]);
@@ -271,10 +264,7 @@ pub fn fatigued(members: &Members, config: &Config) -> Option<String> {
                 && !one.has(&["window"]);
             answers && one.number().is_some_and(|number| number > 0.0 && number * unit < 1.0)
         });
-    let spans = members
-        .iter()
-        .any(|one| one.has(&["window", "session", "period", "interval", "minute", "user"]));
-    let one = often.filter(|_| spans).or(fast)?;
+    let one = often.filter(|_| span_minutes(members).is_some()).or(fast)?;
     Some(format!("`{}` is {}", one.name, one.text))
 }
 
@@ -313,7 +303,13 @@ pub fn paid(members: &Members, config: &Config) -> Option<String> {
         .iter()
         .filter(|one| one.has(&["amount", "value", "total"]))
         .find_map(|one| one.number().filter(|_| one.has(&["amount", "usd", "eur", "value"])));
-    if !acts || members.is_authorised() {
+    // Much is checked out, transferred and merged that is no money.
+    let is_money = members.iter().any(|one| {
+        one.has(&[
+            "amount", "currency", "price", "usd", "eur", "gbp", "btc", "eth", "usdc", "usdt",
+        ])
+    });
+    if !acts || !is_money || members.is_authorised() {
         return None;
     }
     let hidden = members.iter().find(|one| {

@@ -27,9 +27,8 @@ const INNER: [&str; 7] = [
     "/env",
 ];
 
-/// Why the address leads inside.
-pub fn inward(text: &str) -> Option<&'static str> {
-    let lower = text.to_ascii_lowercase();
+/// Why the address, in lower case, leads inside.
+pub fn inward(lower: &str) -> Option<&'static str> {
     if METADATA.iter().any(|host| lower.contains(host)) {
         return Some("a cloud's metadata service");
     }

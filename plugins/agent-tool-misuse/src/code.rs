@@ -77,19 +77,21 @@ fn sends_out(text: &str) -> bool {
 
 /// `"SELECT … WHERE id = " + id`.
 fn joins_statement(line: &str) -> bool {
+    let joined = ["' + ", "\" + ", "\" % ", "' % ", "'+", "\"+"]
+        .iter()
+        .any(|join| line.contains(join))
+        || (["f\"", "f'"].iter().any(|begin| line.contains(begin)) && line.contains('{'));
+    if !joined {
+        return false;
+    }
     let upper = line.to_ascii_uppercase();
-    let statement = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "]
+    ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "]
         .iter()
         .any(|verb| {
             upper.find(verb).is_some_and(|at| {
                 upper[..at].ends_with(['"', '\'', '`']) && (upper.contains(" WHERE ") || upper.contains(" VALUES"))
             })
-        });
-    let joined = ["' + ", "\" + ", "\" % ", "' % ", "'+", "\"+"]
-        .iter()
-        .any(|join| line.contains(join))
-        || (["f\"", "f'"].iter().any(|begin| line.contains(begin)) && line.contains('{'));
-    statement && joined
+        })
 }
 
 /// `['rm', '-rf', …]`.
@@ -111,9 +113,8 @@ const DOORS: [&str; 9] = [
     "has_access",
 ];
 
-/// What the text takes away of a check of who is let in.
-pub fn weakens(text: &str) -> Option<&'static str> {
-    let lower = text.to_ascii_lowercase();
+/// What the text, in lower case, takes away of a check of who is let in.
+pub fn weakens(lower: &str) -> Option<&'static str> {
     let lines: Vec<&str> = lower.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let opens = |line: &str| DOORS.iter().any(|door| line.contains(door));
     for pair in lines.windows(2) {

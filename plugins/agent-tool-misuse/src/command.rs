@@ -181,18 +181,18 @@ pub fn may_hold(words: impl Iterator<Item = impl AsRef<str>>) -> bool {
     words.into_iter().any(|word| COMMANDS.contains(&word.as_ref()))
 }
 
+// Texts that are compared without regard to case come in lower case: a member is folded once for all of them.
 fn any<'a>(text: &str, parts: &[&'a str]) -> Option<&'a str> {
     parts.iter().find(|part| text.contains(**part)).copied()
 }
 
 /// A way out of the sandbox or up.
-pub fn escapes(text: &str) -> Option<&'static str> {
-    any(&text.to_ascii_lowercase(), &ESCAPES)
+pub fn escapes(lower: &str) -> Option<&'static str> {
+    any(lower, &ESCAPES)
 }
 
 /// A statement that makes somebody an administrator.
-pub fn grants(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
+pub fn grants(lower: &str) -> bool {
     let role = (lower.starts_with("update ") || lower.starts_with("insert into "))
         && lower.contains("role")
         && lower.contains("'admin'");
@@ -205,13 +205,13 @@ pub fn unasked(text: &str) -> Option<&'static str> {
 }
 
 /// What makes the machine run it again.
-pub fn stays(text: &str) -> Option<&'static str> {
-    any(&text.to_ascii_lowercase(), &STAYS)
+pub fn stays(lower: &str) -> Option<&'static str> {
+    any(lower, &STAYS)
 }
 
 /// A start that hides what is started.
-pub fn hides(text: &str) -> Option<&'static str> {
-    any(&text.to_ascii_lowercase(), &HIDDEN)
+pub fn hides(lower: &str) -> Option<&'static str> {
+    any(lower, &HIDDEN)
 }
 
 /// Whether the command shows the variables of its process, where tokens are.
@@ -228,8 +228,8 @@ pub fn shows_environment(command: &str) -> bool {
 }
 
 /// A scanner's user agent.
-pub fn scanner(text: &str) -> Option<&'static str> {
-    any(&text.to_ascii_lowercase(), &SCANNERS)
+pub fn scanner(lower: &str) -> Option<&'static str> {
+    any(lower, &SCANNERS)
 }
 
 /// The query with which MCP Inspector's proxy is told to start a program: it is meant for the developer's own machine.

@@ -41,13 +41,31 @@ const NAMES: [&str; 14] = [
 ];
 /// Shortest value that can be one.
 const VALUE_MIN: usize = 6;
+/// Bytes of a token, a name or a value that are looked at. What can stand again and again in a long text must not be read to the
+/// text's end each time.
+const RUN_MAX: usize = 256;
+/// Parts of tokens and values that documentation prints.
+const PRINTED: [&str; 9] = [
+    "example",
+    "placeholder",
+    "redacted",
+    "changeme",
+    "change-me",
+    "dummy",
+    "xxxx",
+    "your-",
+    "your_",
+];
+/// Fewest different characters of a token: fewer are a row of zeros or crosses.
+const DIFFERENT_MIN: usize = 6;
 
 /// What credential stands in the text.
 pub fn held(text: &str) -> Option<&'static str> {
     if text.contains("PRIVATE KEY-----") {
         return Some("a private key");
     }
-    if text.match_indices("eyJ").any(|(at, _)| is_web_token(&text[at..])) {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.split(|c| !is_part(c)).any(is_web_token) {
         return Some("a JSON web token");
     }
     if TOKENS.iter().any(|(prefix, least)| token(text, prefix, *least)) {
@@ -63,15 +81,30 @@ pub fn held(text: &str) -> Option<&'static str> {
 }
 
 fn token(text: &str, prefix: &str, least: usize) -> bool {
+    let mut passed = 0;
     text.match_indices(prefix).any(|(at, _)| {
-        let begins = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
-        let follows = text[at + prefix.len()..].bytes();
-        begins
-            && follows
-                .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-                .count()
-                >= least
+        // What was no token from one mark on is none from the next.
+        if at < passed || text[..at].ends_with(|c: char| c.is_ascii_alphanumeric()) {
+            return false;
+        }
+        let rest = &text[at + prefix.len()..];
+        let length = rest
+            .bytes()
+            .take(RUN_MAX)
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            .count();
+        passed = at + prefix.len() + length;
+        length >= least && !is_printed(&rest[..length])
     })
+}
+
+/// What documentation shows in place of a token.
+fn is_printed(token: &str) -> bool {
+    let lower = token.to_ascii_lowercase();
+    let mut different: Vec<u8> = lower.bytes().collect();
+    different.sort_unstable();
+    different.dedup();
+    different.len() < DIFFERENT_MIN || PRINTED.iter().any(|part| lower.contains(part))
 }
 
 /// `user:password@host` behind a scheme.
@@ -82,17 +115,21 @@ fn has_password(rest: &str) -> bool {
     let user = authority
         .and_then(|authority| authority.rsplit_once('@'))
         .map(|(user, _)| user);
-    user.and_then(|user| user.split_once(':'))
-        .is_some_and(|(_, password)| is_value(password, 1))
+    user.and_then(|user| user.split_once(':')).is_some_and(|(_, password)| {
+        let is_word = ["password", "pass", "passwd", "pw", "secret"].contains(&password.to_ascii_lowercase().as_str());
+        !is_word && is_value(password, 1)
+    })
 }
 
-/// Three parts of base64 with dots between, the first of which is an object.
-fn is_web_token(text: &str) -> bool {
-    let end = text
-        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
-        .unwrap_or(text.len());
-    let parts: Vec<&str> = text[..end].split('.').collect();
-    matches!(parts[..], [head, body, signature] if head.len() > 10 && body.len() > 10 && signature.len() > 10)
+/// Whether a word ends in three parts of base64 with dots between, the first of which is an object. A mark further on in a word that
+/// is none needs no look of its own: all of them end where the word does.
+fn is_web_token(word: &str) -> bool {
+    let mut parts = word.trim_end_matches('.').rsplit('.');
+    let (Some(signature), Some(body), Some(head)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let begins = head.find("eyJ");
+    begins.is_some_and(|at| head.len() - at > 10) && body.len() > 10 && signature.len() > 10
 }
 
 /// Whether a member of this name and value holds a credential.
@@ -103,7 +140,7 @@ pub fn is_named(name: &str, value: &str) -> bool {
 /// `name = value`, `"name": "value"`.
 fn is_assigned(before: &str, after: &str) -> bool {
     let before = before.trim_end_matches([' ', '"', '\'']);
-    let name = before
+    let name = before[before.ceil_char_boundary(before.len().saturating_sub(RUN_MAX))..]
         .rsplit(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
         .next()
         .unwrap_or_default();
@@ -118,6 +155,7 @@ fn is_assigned(before: &str, after: &str) -> bool {
         return false;
     }
     let value = after.trim_start_matches([' ', '"', '\'']);
+    let value = &value[..value.floor_char_boundary(RUN_MAX)];
     let end = value.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '}'));
     let value = &value[..end.unwrap_or(value.len())];
     // Prose goes on in words: `Password: required`.
@@ -141,5 +179,57 @@ fn is_value(value: &str, least: usize) -> bool {
         "true",
         "false",
     ];
-    value.len() >= least && !placeholder && !reference.iter().any(|begin| value.starts_with(begin))
+    let lower = value[..value.floor_char_boundary(RUN_MAX)].to_ascii_lowercase();
+    let printed = PRINTED.iter().any(|part| lower.contains(part));
+    value.len() >= least && !placeholder && !printed && !reference.iter().any(|begin| value.starts_with(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_told_from_what_documentation_prints() {
+        for text in [
+            "AKIAQ7ZK3MB2XW9RT5LD",
+            "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJtYXJhIn0.c2lnbmF0dXJlLW9mLWl0.",
+            "redis://shop:teapot77@db/0",
+            "db_password=hunter2hunter2",
+        ] {
+            assert!(held(text).is_some(), "{text}");
+        }
+        for text in [
+            "AKIAIOSFODNN7EXAMPLE",
+            "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "ghp_000000000000000000000000000000000000",
+            "api_key=your-key-1234",
+            "postgres://user:password@localhost/shop",
+            "eyJhbGciOiJub25lIn0.short.c2lnbmF0dXJlLW9mLWl0",
+        ] {
+            assert_eq!(held(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn repeated_marks_cost_what_the_text_is_long() {
+        let began = Instant::now();
+        for mark in [
+            "eyJ",
+            "eyJ.",
+            "sk-",
+            "password=",
+            "password:",
+            "://",
+            "://a:",
+            "secret=\"",
+            "a",
+        ] {
+            let text = mark.repeat((256 << 10) / mark.len());
+            held(&text);
+            is_named("password", &text);
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    }
 }

@@ -1,7 +1,7 @@
 //! What agents are made to do with their tools, as the traffic of the Model Context Protocol and agents' audit logs tell it: files of
-//! secrets, ways out of a directory or a sandbox, credentials in what is given to a tool or comes back, commands and dangerous code.
+//! secrets, ways out of a directory or a sandbox, credentials in what is given to a tool, commands and dangerous code.
 //!
-//! Every call is judged by itself, by its arguments and its answer alone: tools are named as their makers like.
+//! Every call is judged by itself, by its arguments alone: tools are named as their makers like.
 
 use sentrail_plugin::{Batch, Detector, Findings, Manifest, Member, Members, Rule, col};
 
@@ -50,7 +50,8 @@ fn says(members: &Members, words: &[&str]) -> bool {
 
 fn argument(member: &Member, lists: bool, writes: bool, edited: bool, found: &mut Found) {
     let text = member.text.as_str();
-    if let Some(what) = address::inward(text) {
+    let lower = text.to_ascii_lowercase();
+    if let Some(what) = address::inward(&lower) {
         found.add(&rules::INWARD, format!("the call names {what}"));
     }
     if let Some(what) = command::injected(command::may_hold(member.words()), text) {
@@ -63,17 +64,17 @@ fn argument(member: &Member, lists: bool, writes: bool, edited: bool, found: &mu
         found.add(&rules::STARTED, "a proxy was told to start a program by its address");
     }
     if member.has(&["agent", "client"])
-        && let Some(scanner) = command::scanner(text)
+        && let Some(scanner) = command::scanner(&lower)
     {
         found.add(&rules::SCAN, format!("the client is {scanner}"));
     }
-    if let Some(part) = command::escapes(text) {
+    if let Some(part) = command::escapes(&lower) {
         found.add(&rules::ESCAPE, format!("the call carries `{part}`"));
     }
     if member.is(&["privileged", "host_network", "host_pid", "allow_privilege_escalation"]) && text == "true" {
         found.add(&rules::ESCAPE, format!("`{}` is true", member.name));
     }
-    if command::grants(text) {
+    if command::grants(&lower) {
         found.add(&rules::ESCAPE, "a statement gives somebody an administrator's rights");
     }
     if path::may_be(text) {
@@ -109,7 +110,7 @@ fn argument(member: &Member, lists: bool, writes: bool, edited: bool, found: &mu
     if let Some(what) = code::dangerous(text) {
         found.add(&rules::CODE, format!("the call carries code that {what}"));
     }
-    if let Some(what) = code::weakens(text) {
+    if let Some(what) = code::weakens(&lower) {
         found.add(&rules::WEAKENED, format!("the call carries code that {what}"));
     }
     if code::foreign_package(text) {
@@ -118,10 +119,10 @@ fn argument(member: &Member, lists: bool, writes: bool, edited: bool, found: &mu
     if let Some(what) = credential::held(text) {
         found.add(&rules::CREDENTIAL, format!("the call carries {what}"));
     }
-    if let Some(part) = command::hides(text) {
+    if let Some(part) = command::hides(&lower) {
         found.add(&rules::HIDDEN, format!("the call carries `{part}`"));
     }
-    if let Some(part) = command::stays(text) {
+    if let Some(part) = command::stays(&lower) {
         found.add(&rules::STAYS, format!("the call carries `{part}`"));
     }
     if let Some(part) = command::unasked(text) {
@@ -144,9 +145,7 @@ impl Detector for AgentToolMisuse {
             description: "What agents are made to do with their tools: files of secrets, ways out, inner addresses, credentials, commands, dangerous code.",
             layers: &["agent"],
             columns: &[
-                col::API_OPERATION.name,
                 col::API_REQUEST_DATA.name,
-                col::AI_RESPONSE.name,
                 col::STATUS.name,
                 col::FORMAT.name,
                 col::RAW.name,
@@ -157,8 +156,6 @@ impl Detector for AgentToolMisuse {
     }
 
     fn detect(&self, (): &mut (), batch: &Batch, out: &mut Findings) {
-        let operations = batch.text(col::API_OPERATION);
-        let responses = batch.text(col::AI_RESPONSE);
         let statuses = batch.text(col::STATUS);
         for row in batch.rows() {
             let mut found = Found::default();
@@ -178,11 +175,6 @@ impl Detector for AgentToolMisuse {
             }
             for member in members.iter() {
                 argument(member, lists, writes, edited, &mut found);
-            }
-            // What a server says of its tools holds names of credentials, not credentials.
-            let answer = responses.get(row).filter(|_| operations.get(row) != Some("tools/list"));
-            if let Some(what) = answer.and_then(credential::held) {
-                found.add(&rules::CREDENTIAL, format!("the answer carries {what}"));
             }
             let failed = statuses.get(row) == Some("Failure");
             for (rule, message) in found.0 {

@@ -8,8 +8,8 @@ sentrail_plugin::rules! {
         "A tool was given the path of a file of secrets"
         "Keys and passwords are kept there, and what a tool reads goes to the model and its provider. Find out whether the user asked for it; otherwise rotate what was in the file."
     CREDENTIAL "credential-in-tool-traffic" Medium ["AML.T0057", "T1552.001"]
-        "A credential went through a tool"
-        "What is given to a tool or comes back from it is kept in conversations and logs. Rotate the credential, and find out why the agent had it."
+        "A credential was given to a tool"
+        "What is given to a tool is kept in conversations and logs. Rotate the credential, and find out why the agent had it."
     CODE "dangerous-code" Low ["AML.T0053", "T1059"]
         "A tool was given code that runs whatever it is handed"
         "The code runs texts, downloads or commands that others may choose. Read what the agent wrote and who asked for it before it is merged or run."

@@ -91,14 +91,25 @@ fn is_service(members: &Members) -> bool {
 fn is_administrator(members: &Members) -> bool {
     members
         .iter()
-        .filter(|one| one.has(&["role", "title", "group"]) && !one.has(&["requested", "assumed", "typical"]))
+        .filter(|one| {
+            one.has(&["role", "title", "group"]) && !one.has(&["requested", "assumed", "typical", "usual", "baseline"])
+        })
         .any(|one| words(&one.text).any(|word| ADMINISTRATORS.contains(&word.as_str())))
 }
 
 /// Rights over everything that nobody is said to have approved.
 pub fn excessive(members: &Members) -> Option<String> {
     let holds = |one: &&Member| {
-        let is_scope = one.has(&SCOPES) && !one.has(&["required", "supported", "validation", "typical", "available"]);
+        let is_scope = one.has(&SCOPES)
+            && !one.has(&[
+                "required",
+                "supported",
+                "validation",
+                "typical",
+                "usual",
+                "baseline",
+                "available",
+            ]);
         is_scope && is_all_powerful(&one.text)
     };
     let member = members.iter().find(holds)?;
@@ -132,13 +143,14 @@ fn grown(members: &Members) -> Option<String> {
         "consented",
         "approved",
         "initial",
+        "usual",
+        "baseline",
         "typical",
         "previous",
         "old",
     ]);
     let after = of(&[
         "granted",
-        "substituted",
         "current",
         "now",
         "effective",
@@ -205,7 +217,6 @@ fn beyond_role(members: &Members) -> Option<String> {
         "role",
         "requester_role",
         "user_privilege",
-        "user_typical_role",
         "privilege_level",
     ])?;
     let is_low = LOW.contains(&role.trim().to_ascii_lowercase().as_str());

@@ -5,15 +5,11 @@ use sentrail_plugin::{Difference, Member, Members};
 use crate::scope::clipped;
 
 /// Whose audience a call goes to.
-const SERVICES: [&str; 9] = [
-    "current_service",
-    "target_service",
+const SERVICES: [&str; 5] = [
     "resource_server",
     "target_audience",
-    "target_server",
     "requested_resource",
     "server_url",
-    "destination_service",
     "presented_to",
 ];
 /// Who makes a call.
@@ -77,24 +73,53 @@ const FAILS: [&str; 12] = [
     "not_validated",
     "disabled",
 ];
-/// Flags that say by themselves that it was not as it should be.
-const FLAGS: [&str; 16] = [
+/// Flags that say of an authorization that it was not as it should be.
+const FLAGS: [&str; 11] = [
     "mismatch",
     "bypass",
     "bypassed",
     "bypasse",
-    "replay",
-    "replayed",
-    "reused",
-    "reuse",
     "spoofed",
     "tampered",
-    "unauthorized",
     "forged",
     "stolen",
     "downgrade",
     "downgraded",
-    "impersonation",
+    "impersonated",
+];
+/// Flags of what is good for one use. Connections, sessions and pools are used again by design.
+const AGAIN: [&str; 4] = ["replay", "replayed", "reused", "reuse"];
+/// Flags that are about an authorization whatever stands beside them.
+const ALONE: [&str; 2] = ["unauthorized", "impersonation"];
+/// What is good for one use or one holder.
+const HELD: [&str; 10] = [
+    "token",
+    "code",
+    "nonce",
+    "jti",
+    "jwt",
+    "assertion",
+    "credential",
+    "ticket",
+    "state",
+    "signature",
+];
+/// What else an authorization is made of.
+const OF_AUTHORIZATION: [&str; 14] = [
+    "auth",
+    "oauth",
+    "authorization",
+    "authentication",
+    "audience",
+    "issuer",
+    "scope",
+    "consent",
+    "pkce",
+    "mfa",
+    "identity",
+    "permission",
+    "approval",
+    "redirect",
 ];
 
 /// The host of an address; of anything else nothing.
@@ -139,7 +164,14 @@ pub fn mismatch(members: &Members) -> Option<String> {
         ));
     }
     let audience = members.get(&["token_audience", "audience", "token_aud", "aud"]);
-    let service = members.get(&SERVICES);
+    // However they call it: the service, server or resource that is asked now.
+    let asked = |one: &&Member| {
+        one.is(&["service", "server", "resource"])
+            && one.has(&["current", "target", "destination", "requested", "called", "receiving"])
+    };
+    let service = members
+        .get(&SERVICES)
+        .or_else(|| members.iter().find(asked).map(|one| one.text.as_str()));
     if let (Some(audience), Some(service)) = (audience, service) {
         let same = match (host(audience), host(service)) {
             (Some(audience), Some(service)) => audience == service,
@@ -220,8 +252,13 @@ pub fn failed(members: &Members) -> Option<String> {
     }
     let failed = |one: &&Member| {
         let value = one.text.trim().to_ascii_lowercase();
-        let is_check = one.has(&CHECKS) && one.has(&CHECKED) && FAILS.contains(&value.as_str());
-        let is_flag = one.has(&FLAGS) && matches!(value.as_str(), "true" | "yes" | "detected" | "success");
+        // That a state was left out is told with the flow.
+        let is_check =
+            one.has(&CHECKS) && one.has(&CHECKED) && FAILS.contains(&value.as_str()) && !one.is(&["state_present"]);
+        let is_flagged = one.has(&ALONE)
+            || (one.has(&AGAIN) && one.has(&HELD))
+            || (one.has(&FLAGS) && (one.has(&HELD) || one.has(&OF_AUTHORIZATION)) && !one.has(&["status", "error"]));
+        let is_flag = is_flagged && matches!(value.as_str(), "true" | "yes" | "detected" | "success");
         is_check || is_flag
     };
     let reused = |one: &&Member| {
@@ -317,20 +354,22 @@ pub fn weak(members: &Members) -> Option<String> {
     ) {
         return Some("the flow leaves out its proof key, its state or its encryption".to_owned());
     }
-    if is(
-        &["protocol_version", "tls_version", "oauth_version"],
-        &[
-            "oauth1",
-            "oauth 1.0",
-            "1.0",
-            "tls1.0",
-            "tlsv1",
-            "tlsv1.0",
-            "tlsv1.1",
-            "ssl3",
-            "sslv3",
-        ],
-    ) {
+    let versions = ["tls_version", "ssl_version", "oauth_version"];
+    if is(&versions, &["1.0", "1.1"])
+        || is(
+            &["protocol_version", "tls_version", "ssl_version", "oauth_version"],
+            &[
+                "oauth1",
+                "oauth 1.0",
+                "tls1.0",
+                "tlsv1",
+                "tlsv1.0",
+                "tlsv1.1",
+                "ssl3",
+                "sslv3",
+            ],
+        )
+    {
         return Some("an old version of the protocol was taken".to_owned());
     }
     let plain = members.iter().find(|one| {
@@ -408,9 +447,67 @@ pub fn redirect(members: &Members) -> Option<String> {
 /// Seconds that a token of an agent may live: a refresh token's usual month.
 const LIFE_MAX: f64 = 31.0 * 86_400.0;
 
+/// Whether the record is of something that was done, and not of the end itself or of a question about it.
+fn is_use(members: &Members) -> bool {
+    let does = |one: &&Member| {
+        one.is(&[
+            "event",
+            "event_type",
+            "operation",
+            "action",
+            "method",
+            "tool_name",
+            "api_endpoint",
+            "endpoint",
+        ])
+    };
+    let ends = |one: &Member| {
+        one.text
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| ENDS.contains(&word.to_ascii_lowercase().as_str()))
+    };
+    let used = |one: &Member| {
+        one.has(&[
+            "used",
+            "usage",
+            "use",
+            "call",
+            "request",
+            "access",
+            "accessed",
+            "resource",
+            "invocation",
+        ]) || one.is(&["result", "outcome"])
+    };
+    let is_end = members.iter().filter(does).any(ends);
+    !is_end && (members.iter().any(|one| does(&one)) || members.iter().any(used))
+}
+
+/// Words of events by which sessions and tokens end, or are asked about.
+const ENDS: [&str; 16] = [
+    "revoke",
+    "revocation",
+    "logout",
+    "signout",
+    "terminate",
+    "termination",
+    "end",
+    "close",
+    "disconnect",
+    "deactivate",
+    "deactivation",
+    "offboard",
+    "offboarding",
+    "expire",
+    "cleanup",
+    "introspect",
+];
+
 /// Use after its end, or no end.
 pub fn stale(members: &Members) -> Option<String> {
-    let of_token = members.iter().any(|one| one.has(&["token", "jti"]));
+    let of_token = members
+        .iter()
+        .any(|one| one.has(&["token", "jti", "jwt", "bearer", "credential"]));
     let ended = members.iter().find(|one| {
         let value = one.text.trim().to_ascii_lowercase();
         let is_of = one.has(&["session", "account", "consent", "token", "authorization", "user"])
@@ -431,10 +528,11 @@ pub fn stale(members: &Members) -> Option<String> {
             "false" => one.has(&["active"]),
             _ => false,
         };
-        is_of && is_state && ended
+        of_token && is_of && is_state && ended
     });
     if let Some(ended) = ended {
-        return (!is_refused(members)).then(|| format!("`{}` is {}", ended.name, clipped(&ended.text)));
+        return (is_use(members) && !is_refused(members))
+            .then(|| format!("`{}` is {}", ended.name, clipped(&ended.text)));
     }
     let long = members.iter().find(|one| {
         let is_of = one.has(&["token", "refresh", "expires", "expiry", "ttl", "lifetime"]);

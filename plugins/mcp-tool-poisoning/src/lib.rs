@@ -4,7 +4,9 @@
 //! A text is judged by itself. What a server's tools are is remembered per server, so that one that changes is told.
 
 use sentrail_plugin::json::{self, Value};
-use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Members, Rule, col, config};
+use sentrail_plugin::{
+    Batch, DAY, Detector, Findings, Keyed, Manifest, Member, Members, Rule, Severity, col, config, hash,
+};
 
 mod instruction;
 mod look;
@@ -27,20 +29,38 @@ pub struct McpToolPoisoning {
     config: Config,
 }
 
-/// What one record shows, at most one finding a rule.
+/// One finding: the rule, how severe it is here, a hash of what was judged, and why.
+struct Finding {
+    rule: &'static Rule,
+    severity: Severity,
+    judged: u64,
+    message: String,
+}
+
+/// What one record shows, at most one finding a rule and a text.
 #[derive(Default)]
-struct Found(Vec<(&'static Rule, String)>);
+struct Found(Vec<Finding>);
 
 impl Found {
-    fn add(&mut self, rule: &'static Rule, message: impl Into<String>) {
-        if !self.0.iter().any(|(found, _)| found.id == rule.id) {
-            self.0.push((rule, message.into()));
+    fn add(&mut self, rule: &'static Rule, judged: &str, message: impl Into<String>) {
+        self.add_as(rule.severity, rule, judged, message);
+    }
+
+    fn add_as(&mut self, severity: Severity, rule: &'static Rule, judged: &str, message: impl Into<String>) {
+        let judged = hash(judged);
+        if !self.0.iter().any(|one| one.rule.id == rule.id && one.judged == judged) {
+            self.0.push(Finding {
+                rule,
+                severity,
+                judged,
+                message: message.into(),
+            });
         }
     }
 }
 
-/// Members that name who or what is trusted by its name.
-const NAMES: [&str; 13] = [
+/// Members that name what is called by its name.
+const NAMES: [&str; 11] = [
     "tool_name",
     "tool",
     "tool_id",
@@ -51,10 +71,22 @@ const NAMES: [&str; 13] = [
     "package_name",
     "package",
     "publisher",
-    "image",
     "agent_name",
-    "display_name",
 ];
+/// Members that only show a name, or a name among other things.
+const SHOWN: [&str; 2] = ["image", "display_name"];
+/// Those of [`NAMES`] that are trusted for who they say they are.
+const MAKERS: [&str; 7] = [
+    "server_name",
+    "server_id",
+    "server",
+    "mcp_server",
+    "package_name",
+    "package",
+    "publisher",
+];
+/// Characters without width of one text that no program left there by chance.
+const WIDTHLESS_MIN: usize = 3;
 /// Parts of names of tools and members that keep what agents look up later.
 const MEMORIES: [&str; 9] = [
     "memory",
@@ -81,24 +113,48 @@ const AGENTS: [&str; 8] = [
 
 fn describe(tool: &tool::Tool, found: &mut Found) {
     let name = look::clipped(tool.name);
-    if let Some(what) = look::hidden(tool.name) {
-        found.add(&rules::HIDDEN, format!("the name of `{name}` holds {what}"));
+    if let Some(what) = hidden(tool.name) {
+        found.add(&rules::HIDDEN, tool.name, format!("the name of `{name}` holds {what}"));
     }
-    if let Some(why) = look::deceptive(tool.name) {
-        found.add(&rules::NAME, why);
+    if let Some(why) = look::deceptive(tool.name).or_else(|| look::padded(tool.name)) {
+        found.add(&rules::NAME, tool.name, why);
     }
     for text in tool.texts() {
         if tool::asks_for_context(text) {
             let why = format!("`{name}` has a parameter for `{}`", look::clipped(text));
-            found.add(&rules::DESCRIPTION, why);
+            found.add(&rules::DESCRIPTION, text, why);
         }
-        if let Some(what) = look::hidden(text) {
-            found.add(&rules::HIDDEN, format!("the description of `{name}` holds {what}"));
+        if let Some(what) = hidden(text) {
+            found.add(
+                &rules::HIDDEN,
+                text,
+                format!("the description of `{name}` holds {what}"),
+            );
         }
         if let Some(why) = instruction::found(text, true) {
-            found.add(&rules::DESCRIPTION, format!("the description of `{name}` {why}"));
+            found.add(&rules::DESCRIPTION, text, format!("the description of `{name}` {why}"));
         }
     }
+}
+
+/// What is hidden in a text that a server's maker wrote for models.
+fn hidden(text: &str) -> Option<&'static str> {
+    look::hidden(text).or_else(|| (look::widthless(text) > 0).then_some(WIDTHLESS))
+}
+
+const WIDTHLESS: &str = "characters without width";
+
+/// Why the name that a member holds deceives.
+fn misnamed(member: &Member) -> Option<String> {
+    let name = member.text.as_str();
+    if member.is(&SHOWN) {
+        return look::deceptive(name);
+    }
+    if !member.is(&NAMES) {
+        return None;
+    }
+    let of_maker = || member.is(&MAKERS).then(|| look::imitates(name)).flatten();
+    look::deceptive(name).or_else(|| look::padded(name)).or_else(of_maker)
 }
 
 fn read(members: &Members, found: &mut Found) {
@@ -113,18 +169,28 @@ fn read(members: &Members, found: &mut Found) {
     });
     let is_message = members.iter().any(|one| one.is(&AGENTS));
     for member in members.iter() {
-        if let Some(what) = look::hidden(&member.text) {
-            found.add(&rules::HIDDEN, format!("`{}` holds {what}", member.name));
+        let text = member.text.as_str();
+        let described = member.has(&["description", "schema", "annotation", "metadata"]);
+        let unseen = if described { hidden(text) } else { look::hidden(text) };
+        if let Some(what) = unseen {
+            found.add(&rules::HIDDEN, text, format!("`{}` holds {what}", member.name));
+        } else if look::widthless(text) >= WIDTHLESS_MIN {
+            // Pages and documents hold them for the sake of line breaks, too.
+            let severity = if is_memory {
+                rules::HIDDEN.severity
+            } else {
+                Severity::Low
+            };
+            let why = format!("`{}` holds {WIDTHLESS}", member.name);
+            found.add_as(severity, &rules::HIDDEN, text, why);
         }
-        if member.is(&NAMES)
-            && let Some(why) = look::deceptive(&member.text)
-        {
-            found.add(&rules::NAME, why);
+        if let Some(why) = misnamed(member) {
+            found.add(&rules::NAME, text, why);
         }
         if member.has(&["command", "cmd", "line"])
-            && let Some(why) = look::deceptive_package(&member.text)
+            && let Some(why) = look::deceptive_package(text)
         {
-            found.add(&rules::NAME, why);
+            found.add(&rules::NAME, text, why);
         }
         let collides = member.is(&[
             "duplicate_of",
@@ -136,25 +202,25 @@ fn read(members: &Members, found: &mut Found) {
         if collides && !matches!(&*member.text.to_ascii_lowercase(), "" | "false" | "none" | "no" | "0") {
             found.add(
                 &rules::NAME,
+                text,
                 format!("`{}` is {}", member.name, look::clipped(&member.text)),
             );
         }
-        let described = member.has(&["description", "schema", "annotation", "metadata"]);
-        if let Some(why) = instruction::found(&member.text, described) {
+        if let Some(why) = instruction::found(text, described) {
             let rule = match (described, is_memory, is_message) {
                 (_, true, _) => &rules::MEMORY,
                 (true, ..) => &rules::DESCRIPTION,
                 (_, _, true) => &rules::MESSAGE,
                 _ => &rules::DATA,
             };
-            found.add(rule, format!("`{}` {why}", member.name));
+            found.add(rule, text, format!("`{}` {why}", member.name));
         }
     }
     if let Some(what) = trust::lacks(members) {
-        found.add(&rules::UNVERIFIED, what);
+        found.add(&rules::UNVERIFIED, &what, what.as_str());
     }
     if let Some(what) = trust::differs(members) {
-        found.add(&rules::DEFINITION, what);
+        found.add(&rules::DEFINITION, &what, what.as_str());
     }
 }
 
@@ -180,6 +246,7 @@ impl Detector for McpToolPoisoning {
                 col::RAW.name,
             ],
             key: &[col::MCP_SERVER_UID.name],
+            state_version: 2,
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
@@ -187,44 +254,53 @@ impl Detector for McpToolPoisoning {
 
     fn detect(&self, servers: &mut Keyed<tool::Known>, batch: &Batch, out: &mut Findings) {
         let answers = batch.text(col::API_RESPONSE_DATA);
-        let requests = batch.text(col::API_REQUEST_DATA);
-        let raws = batch.text(col::RAW);
         let names = batch.text(col::MCP_SERVER_UID);
+        let idle = self.config.remember_days.saturating_mul(DAY);
         for row in batch.rows() {
             let mut found = Found::default();
-            let asked = Members::of(batch, row);
-            let answer = answers.get(row).unwrap_or_default();
-            let asked_text = requests.get(row).or(raws.get(row)).filter(|_| !asked.is_empty());
-            let documents = [Some(answer), asked_text];
-            let documents = documents
-                .into_iter()
-                .flatten()
-                .filter_map(|text| json::from_str::<Value>(text).ok());
+            let time = batch.time(row);
+            let mut known = batch
+                .key(row)
+                .map(|key| servers.at(key, time, self.config.max_servers, idle));
+            let document = |text: &str| json::from_str::<Value>(text).ok();
+            let asked = Members::text(batch, row).and_then(document);
+            let answer = answers.get(row).and_then(document);
+            let mut told: Vec<&str> = Vec::new();
             let mut described = false;
-            for document in documents {
-                for tool in tool::described(&document) {
-                    described = true;
-                    describe(&tool, &mut found);
-                    // A late row is of a state that was left since.
-                    if let Some(key) = batch.key(row).filter(|_| !batch.is_late(row)) {
-                        let idle = self.config.remember_days.saturating_mul(DAY);
-                        let known = servers.at(key, batch.time(row), self.config.max_servers, idle);
-                        if known.changes(&tool) {
-                            let name = look::clipped(tool.name);
-                            found.add(&rules::CHANGED, format!("`{name}` has another description than before"));
-                        }
-                    }
+            for tool in [&answer, &asked].into_iter().flatten().flat_map(tool::described) {
+                described = true;
+                describe(&tool, &mut found);
+                // A late row is of a state that was left since.
+                if let Some(known) = known.as_mut().filter(|_| !batch.is_late(row))
+                    && known.changes(&tool)
+                    && !told.contains(&rules::CHANGED.id)
+                {
+                    told.push(rules::CHANGED.id);
+                    let name = look::clipped(tool.name);
+                    let why = format!("`{name}` has another description than before");
+                    out.detect(&rules::CHANGED, row).message(why);
                 }
             }
-            if let Some(why) = names.get(row).and_then(look::deceptive) {
-                found.add(&rules::NAME, why);
+            if let Some(why) = names.get(row).and_then(look::imitates)
+                && known.as_mut().is_none_or(|known| known.names())
+            {
+                told.push(rules::NAME.id);
+                out.detect(&rules::NAME, row).message(why);
             }
-            read(&asked, &mut found);
-            if !described {
-                read(&Members::read(answer), &mut found);
+            for document in [asked, answer.filter(|_| !described)].into_iter().flatten() {
+                read(&Members::of_value(&document), &mut found);
             }
-            for (rule, message) in found.0 {
-                out.detect(rule, row).message(message);
+            for one in found.0 {
+                // A rule is told once of a record, of the first text that was not told before.
+                if told.contains(&one.rule.id)
+                    || !known
+                        .as_mut()
+                        .is_none_or(|known| known.tells(one.rule.id, one.judged, time))
+                {
+                    continue;
+                }
+                told.push(one.rule.id);
+                out.detect(one.rule, row).severity(one.severity).message(one.message);
             }
         }
     }

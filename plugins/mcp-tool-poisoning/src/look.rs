@@ -34,27 +34,15 @@ const KNOWN: [&str; 30] = [
     "modelcontextprotocol",
 ];
 
-/// What is hidden in the text.
+/// What is hidden in the text and can have no other purpose.
 pub fn hidden(text: &str) -> Option<&'static str> {
     let (mut before, mut selectors) = (' ', 0);
-    for (at, c) in text.char_indices() {
-        let reads_on = || {
-            text[at + c.len_utf8()..]
-                .chars()
-                .next()
-                .is_some_and(|next| next.is_ascii())
-        };
+    for c in text.chars() {
         match c {
             '\u{E0000}'..='\u{E007F}' if before != '\u{1F3F4}' && !matches!(before, '\u{E0000}'..='\u{E007F}') => {
                 return Some("letters that are not shown");
             }
             '\u{202D}' | '\u{202E}' => return Some("letters in reversed order"),
-            // Between letters of other scripts they join or part; before and after ASCII they do nothing.
-            '\u{200B}' | '\u{2060}'..='\u{2064}' if before.is_ascii() || reads_on() => {
-                return Some("characters without width");
-            }
-            '\u{200C}' | '\u{200D}' if before.is_ascii_alphanumeric() => return Some("characters without width"),
-            '\u{FEFF}' if at > 0 => return Some("characters without width"),
             '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}' => {
                 selectors += 1;
                 if selectors > 2 {
@@ -71,60 +59,92 @@ pub fn hidden(text: &str) -> Option<&'static str> {
     None
 }
 
-/// Why the name deceives.
-pub fn deceptive(name: &str) -> Option<String> {
-    if name != name.trim() && !name.trim().is_empty() {
-        return Some(format!("`{}` has a blank at its end", clipped(name)));
+/// How many characters without width stand behind ASCII letters: between those of other scripts, and in emoji, they join or part.
+/// Programs that copy and break lines leave one now and then.
+pub fn widthless(text: &str) -> usize {
+    let (mut before, mut count) = (' ', 0);
+    for c in text.chars() {
+        // In a row of them it is the letter before the row that counts.
+        if matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}') {
+            count += usize::from(before.is_ascii_alphanumeric());
+        } else {
+            before = c;
+        }
     }
+    count
+}
+
+/// Why the name deceives, whatever it is of.
+pub fn deceptive(name: &str) -> Option<String> {
     let word = name.split(|c: char| !c.is_alphanumeric()).find(|word| {
         let latin = word.chars().any(|c| c.is_ascii_alphabetic());
         latin && word.chars().any(is_lookalike)
-    });
-    if let Some(word) = word {
-        return Some(format!("`{word}` mixes letters of several alphabets"));
-    }
-    imitated(name).map(|known| format!("`{}` is nearly `{known}`", clipped(name)))
+    })?;
+    Some(format!("`{word}` mixes letters of several alphabets"))
+}
+
+/// Why a name that calls something has a blank at its end: two names that a reader cannot tell apart.
+pub fn padded(name: &str) -> Option<String> {
+    (name != name.trim() && !name.trim().is_empty()).then(|| format!("`{}` has a blank at its end", clipped(name)))
+}
+
+/// Why the name of a server, a package or a publisher deceives: these are taken for who they say they are. Words of tools' names are
+/// words of the language, and many are near some product's.
+pub fn imitates(name: &str) -> Option<String> {
+    deceptive(name).or_else(|| imitated(name).map(|known| format!("`{}` is nearly `{known}`", clipped(name))))
 }
 
 fn is_lookalike(c: char) -> bool {
     matches!(c, '\u{370}'..='\u{3FF}' | '\u{400}'..='\u{52F}' | '\u{13A0}'..='\u{13FF}' | '\u{FF21}'..='\u{FF5A}' | '\u{1D400}'..='\u{1D7FF}')
 }
 
-/// The known name that this one imitates.
+/// Least letters of a name of which one may differ: shorter ones are near each other by chance, as `motion` and `notion`.
+const LETTERS_MIN: usize = 8;
+
+/// Most letters of what can be nearly a known name.
+const NAME_MAX: usize = 32;
+
+/// The known name that this one imitates: of the whole name, or of one part of a package's path or a host.
 fn imitated(name: &str) -> Option<&'static str> {
-    let lower = name.to_ascii_lowercase();
-    let parts = lower
-        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
-        .flat_map(|part| {
-            let bare = ["mcp-server-", "server-", "mcp-"]
-                .iter()
-                .fold(part, |part, prefix| part.strip_prefix(prefix).unwrap_or(part));
-            let bare = ["-mcp-server", "-server", "-mcp"]
-                .iter()
-                .fold(bare, |part, suffix| part.strip_suffix(suffix).unwrap_or(part));
-            [bare, part]
-        });
+    let lower = name.trim().to_ascii_lowercase().replace([' ', '_'], "-");
+    let parts = lower.split(['/', '@', ':', '=', '.']).flat_map(|part| {
+        let bare = ["mcp-server-", "server-", "mcp-"]
+            .iter()
+            .fold(part, |part, prefix| part.strip_prefix(prefix).unwrap_or(part));
+        let bare = ["-mcp-server", "-server", "-mcp"]
+            .iter()
+            .fold(bare, |part, suffix| part.strip_suffix(suffix).unwrap_or(part));
+        [bare, part]
+    });
     parts
-        .filter(|part| part.len() >= 6 && !KNOWN.contains(part))
-        .find_map(|part| {
-            let letters: String = part
-                .chars()
-                .map(|c| match c {
-                    '0' => 'o',
-                    '1' => 'l',
-                    '3' => 'e',
-                    '4' => 'a',
-                    '5' => 's',
-                    c => c,
-                })
-                .collect();
-            KNOWN.into_iter().find(|known| {
-                let plural = !known.ends_with('s') && part.strip_suffix('s') == Some(known);
-                !plural
-                    && (is_one_edit(part, known)
-                        || (letters != part && (letters == *known || is_one_edit(&letters, known))))
-            })
+        .filter(|part| part.len() <= NAME_MAX && !KNOWN.contains(part))
+        .find_map(|part| KNOWN.into_iter().find(|known| is_imitation(part, known)))
+}
+
+fn is_imitation(part: &str, known: &str) -> bool {
+    let plural = !known.ends_with('s') && part.strip_suffix('s') == Some(known);
+    // A version, and not a letter.
+    let numbered = letters(part) == letters(known);
+    let long = part.len().min(known.len()) >= LETTERS_MIN;
+    !plural && !numbered && (seen(part) == seen(known) || (long && is_one_edit(part, known)))
+}
+
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// The name as a hasty reader sees it: digits and letters of one look are one.
+fn seen(name: &str) -> String {
+    name.chars()
+        .map(|c| match c {
+            '0' => 'o',
+            '1' | 'i' => 'l',
+            '3' => 'e',
+            '4' => 'a',
+            '5' => 's',
+            c => c,
         })
+        .collect()
 }
 
 /// One letter more, less, other, or two in the wrong order.
@@ -155,8 +175,11 @@ pub fn deceptive_package(command: &str) -> Option<String> {
         "docker pull ",
     ];
     let (_, rest) = installs.iter().find_map(|start| command.split_once(start))?;
-    let mut words = rest.split_whitespace().filter(|word| !word.starts_with('-'));
-    words.find_map(deceptive)
+    let mut words = rest
+        .split_whitespace()
+        .take_while(|word| !matches!(*word, "&&" | "||" | "|" | ";"))
+        .filter(|word| !word.starts_with('-'));
+    words.find_map(imitates)
 }
 
 /// As much of a name as a message takes.
@@ -170,14 +193,17 @@ mod tests {
 
     #[test]
     fn names() {
+        assert!(deceptive("f\u{456}le_manager").is_some());
         for name in [
-            "f\u{456}le_manager",
-            "mcp-server-githib",
+            "mcp-server-filesytem",
             "@modelcontextprotcol/server-memory",
             "g1thub",
+            "str1pe-mcp-server",
             "postgress-mcp",
+            "https://mcp.cloudfiare.com/sse",
+            "Kuberntes Server",
         ] {
-            assert!(deceptive(name).is_some(), "{name}");
+            assert!(imitates(name).is_some(), "{name}");
         }
         for name in [
             "github",
@@ -189,19 +215,22 @@ mod tests {
             "read_file",
             "stripes",
             "my-postgres",
+            "get_context",
+            "context",
+            "sqlite3",
+            "openapi",
+            "motion",
+            "strike-mcp",
+            "playwright2",
         ] {
-            assert!(deceptive(name).is_none(), "{name}");
+            assert_eq!(imitates(name), None, "{name}");
         }
+        assert!(padded("read_file ").is_some() && padded("read_file").is_none());
     }
 
     #[test]
     fn hidden_characters() {
-        for text in [
-            "a\u{200b}b",
-            "x\u{E0041}\u{E0042}",
-            "pay \u{202e}on",
-            "\u{FE01}\u{FE02}\u{FE03}",
-        ] {
+        for text in ["x\u{E0041}\u{E0042}", "pay \u{202e}on", "\u{FE01}\u{FE02}\u{FE03}"] {
             assert!(hidden(text).is_some(), "{}", text.escape_unicode());
         }
         for text in [
@@ -212,6 +241,9 @@ mod tests {
             "plain",
         ] {
             assert!(hidden(text).is_none(), "{}", text.escape_unicode());
+            assert_eq!(widthless(text), 0, "{}", text.escape_unicode());
         }
+        assert_eq!(widthless("a\u{200b}b"), 1);
+        assert_eq!(widthless("a\u{200b}\u{200c}\u{2060}b. \u{200b}c"), 3);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sentrail_plugin::hash;
 use sentrail_plugin::json::Value;
 use sentrail_plugin::serde::{Deserialize, Serialize};
+use sentrail_plugin::{DAY, RecentSet, hash};
 
 /// Members by which an object describes a tool.
 const DESCRIBING: [&str; 8] = [
@@ -17,6 +17,10 @@ const DESCRIBING: [&str; 8] = [
     "outputSchema",
     "metadata",
 ];
+/// How long a finding is not told again of the same server.
+const TOLD: i64 = DAY;
+/// Findings remembered per server.
+const TOLD_MAX: usize = 256;
 /// Tools remembered per server: servers have dozens.
 const TOOLS_MAX: usize = 512;
 
@@ -113,18 +117,34 @@ fn add_texts<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
     }
 }
 
-/// The tools of a server as they were seen last: hashes of name and description.
+/// What is remembered of a server: its tools as they were seen last, as hashes of name and description, and what was told of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(crate = "sentrail_plugin::serde")]
-pub struct Known(BTreeMap<u64, u64>);
+pub struct Known {
+    tools: BTreeMap<u64, u64>,
+    told: RecentSet,
+    /// What is told once and for all.
+    named: bool,
+}
 
 impl Known {
+    /// Whether the rule was not told of what it judged yet on the day.
+    pub fn tells(&mut self, rule: &str, judged: u64, time: i64) -> bool {
+        let what = format!("{rule}\n{}\n{judged}", time.div_euclid(TOLD));
+        self.told.insert(TOLD, TOLD_MAX, time, &what).new
+    }
+
+    /// Whether the server's name was not told yet.
+    pub fn names(&mut self) -> bool {
+        !std::mem::replace(&mut self.named, true)
+    }
+
     /// Whether the tool was known as another.
     pub fn changes(&mut self, tool: &Tool) -> bool {
         let (name, digest) = (hash(tool.name), tool.digest());
-        if self.0.len() >= TOOLS_MAX && !self.0.contains_key(&name) {
+        if self.tools.len() >= TOOLS_MAX && !self.tools.contains_key(&name) {
             return false;
         }
-        self.0.insert(name, digest).is_some_and(|before| before != digest)
+        self.tools.insert(name, digest).is_some_and(|before| before != digest)
     }
 }
