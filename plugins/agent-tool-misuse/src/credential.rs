@@ -41,13 +41,16 @@ const NAMES: [&str; 14] = [
 ];
 /// Shortest value that can be one.
 const VALUE_MIN: usize = 6;
+/// Bytes of a value that are looked at: a text may be nothing but names, each of which has the rest as its value.
+const VALUE_MAX: usize = 1 << 10;
 
 /// What credential stands in the text.
 pub fn held(text: &str) -> Option<&'static str> {
     if text.contains("PRIVATE KEY-----") {
         return Some("a private key");
     }
-    if text.match_indices("eyJ").any(|(at, _)| is_web_token(&text[at..])) {
+    let token_runs = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')));
+    if token_runs.into_iter().any(ends_in_web_token) {
         return Some("a JSON web token");
     }
     if TOKENS.iter().any(|(prefix, least)| token(text, prefix, *least)) {
@@ -69,8 +72,9 @@ fn token(text: &str, prefix: &str, least: usize) -> bool {
         begins
             && follows
                 .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                .take(least)
                 .count()
-                >= least
+                == least
     })
 }
 
@@ -86,13 +90,15 @@ fn has_password(rest: &str) -> bool {
         .is_some_and(|(_, password)| is_value(password, 1))
 }
 
-/// Three parts of base64 with dots between, the first of which is an object.
-fn is_web_token(text: &str) -> bool {
-    let end = text
-        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
-        .unwrap_or(text.len());
-    let parts: Vec<&str> = text[..end].split('.').collect();
-    matches!(parts[..], [head, body, signature] if head.len() > 10 && body.len() > 10 && signature.len() > 10)
+/// Whether the last three parts between dots are of base64, the first of them an object. Each run is read once, however often a web token
+/// seems to begin in it.
+fn ends_in_web_token(run: &str) -> bool {
+    let mut parts = run.rsplit('.');
+    let (Some(signature), Some(body), Some(head)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let head = head.find("eyJ").map_or("", |at| &head[at..]);
+    [head, body, signature].iter().all(|part| part.len() > 10)
 }
 
 /// Whether a member of this name and value holds a credential.
@@ -118,6 +124,7 @@ fn is_assigned(before: &str, after: &str) -> bool {
         return false;
     }
     let value = after.trim_start_matches([' ', '"', '\'']);
+    let value = &value[..value.floor_char_boundary(VALUE_MAX)];
     let end = value.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '}'));
     let value = &value[..end.unwrap_or(value.len())];
     // Prose goes on in words: `Password: required`.
@@ -142,4 +149,28 @@ fn is_value(value: &str, least: usize) -> bool {
         "false",
     ];
     value.len() >= least && !placeholder && !reference.iter().any(|begin| value.starts_with(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::held;
+
+    #[test]
+    fn a_web_token_is_three_long_parts() {
+        for (text, is_one) in [
+            ("Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", true),
+            ("a.b.eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", true),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl.more", false),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0", false),
+        ] {
+            assert_eq!(held(text) == Some("a JSON web token"), is_one, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_of_nothing_but_marks_hold_nothing() {
+        for mark in ["eyJ.", "eyJ", "token=", "://"] {
+            assert_eq!(held(&mark.repeat((256 << 10) / mark.len())), None, "{mark}");
+        }
+    }
 }
