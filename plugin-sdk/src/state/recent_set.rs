@@ -118,7 +118,7 @@ mod tests {
             let expected = always_walked.insert(span, 20, time, &member);
             assert_eq!(set.insert(span, 20, time, &member), expected, "step {step}");
             assert_eq!(set.members, always_walked.members, "step {step}");
-            if number % 97 == 0 {
+            if number.is_multiple_of(97) {
                 let saved = postcard::to_allocvec(&set).expect("written");
                 let earlier = postcard::to_allocvec(&(&set.members, set.newest)).expect("written");
                 assert_eq!(saved, earlier, "what is saved has no more fields than before");

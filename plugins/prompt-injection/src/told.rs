@@ -6,6 +6,8 @@ use sentrail_plugin::{DAY, Keyed, RecentSet, Rule, hash};
 const SPAN: i64 = DAY;
 /// Findings of one conversation that are remembered.
 const MEMBERS: usize = 256;
+/// Lines of a prompt after which a told beginning may end; what follows them counts as one line, so that many short ones cost little.
+const LINES_MAX: usize = 4096;
 /// Stands for every rule of prompts: what the whole history amounts to may be another rule than what was told of its beginning.
 const PROMPT: &str = "prompt";
 
@@ -45,7 +47,7 @@ impl Conversation<'_> {
     pub fn history<'p>(&self, prompt: &'p str) -> History<'p> {
         let (mut end, mut whole) = (0, 0);
         let mut history = (0, None);
-        for line in prompt.split('\n') {
+        for line in prompt.splitn(LINES_MAX, '\n') {
             end += line.len();
             whole = hash(&format!("{whole:016x}{line}"));
             if self.holds(PROMPT, whole) {
