@@ -371,7 +371,7 @@ fn parquet_is_read_by_the_names_of_its_columns() {
             .err()
             .unwrap()
             .to_string();
-        assert!(error.contains("no file"), "{error}");
+        assert!(error.contains("no regular file"), "{error}");
     }
 }
 

@@ -127,6 +127,11 @@ impl<T: Default + Serialize> Keyed<T> {
 }
 
 impl<T> Keyed<T> {
+    /// The value of `key`, if it is remembered. A look is no act of the key: nothing is remembered or forgotten for it.
+    pub fn get(&self, key: &str) -> Option<&T> {
+        self.slots.get(&hash(key)).map(|slot| &slot.value)
+    }
+
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -174,6 +179,8 @@ mod tests {
         assert_eq!(*keyed.at("b", 6, 2, 100), 0, "b was forgotten");
         keyed.at("c", 200, 2, 100);
         assert_eq!(keyed.len(), 1, "both were silent for too long");
+        *keyed.at("c", 201, 2, 100) = 4;
+        assert_eq!((keyed.get("c"), keyed.get("d"), keyed.len()), (Some(&4), None, 1));
     }
 
     #[test]

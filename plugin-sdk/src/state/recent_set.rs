@@ -20,6 +20,9 @@ pub struct Inserted {
 pub struct RecentSet {
     members: BTreeMap<u64, i64>,
     newest: i64,
+    /// No member was seen before this; not known of a set that was just read. What is saved does without it.
+    #[serde(skip)]
+    oldest: Option<i64>,
 }
 
 impl RecentSet {
@@ -36,6 +39,7 @@ impl RecentSet {
             None => {
                 if time > from {
                     self.members.insert(member, time);
+                    self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
                 }
                 true
             }
@@ -60,7 +64,11 @@ impl RecentSet {
             self.newest.max(time)
         };
         let from = self.newest - span;
-        self.members.retain(|_, last| *last > from);
+        // All members are walked only where one of them can be that old.
+        if self.oldest.is_none_or(|oldest| oldest <= from) {
+            self.members.retain(|_, last| *last > from);
+            self.oldest = self.members.values().min().copied();
+        }
         from
     }
 
@@ -95,5 +103,27 @@ mod tests {
         assert_eq!(set.insert(10, 2, 3, "c"), Inserted { new: true, len: 2 });
         assert_eq!(set.insert(10, 2, 3, "a"), Inserted { new: true, len: 2 });
         assert_eq!(set.insert(10, 2, 30, "a"), Inserted { new: true, len: 1 });
+    }
+
+    #[test]
+    fn walking_seldom_and_being_saved_change_nothing() {
+        let mut set = RecentSet::default();
+        let mut always_walked = RecentSet::default();
+        for step in 0..5_000_i64 {
+            let number = hash(&step.to_string());
+            // Times go forth and back, and far ahead now and then.
+            let time = step / 3 + (number % 40) as i64 + step / 500 * 90;
+            let (span, member) = (60 - (number >> 8) as i64 % 30, format!("{}", (number >> 16) % 50));
+            always_walked.oldest = None;
+            let expected = always_walked.insert(span, 20, time, &member);
+            assert_eq!(set.insert(span, 20, time, &member), expected, "step {step}");
+            assert_eq!(set.members, always_walked.members, "step {step}");
+            if number.is_multiple_of(97) {
+                let saved = postcard::to_allocvec(&set).expect("written");
+                let earlier = postcard::to_allocvec(&(&set.members, set.newest)).expect("written");
+                assert_eq!(saved, earlier, "what is saved has no more fields than before");
+                set = postcard::from_bytes(&saved).expect("read");
+            }
+        }
     }
 }

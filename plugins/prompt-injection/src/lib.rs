@@ -3,10 +3,10 @@
 //! A prompt is read as a model reads it (`fold`), its words are put into classes (`words`), classes near one another make
 //! signals (`phrases`), a linear model (`model`, over `features`) says what the whole reads like, and signals of several
 //! families add up (`score`). One detection a request, of the family that weighs most; what tools gave back (`retrieved`) and the
-//! answer (`answer`) have rules of their own.
+//! answer (`answer`) have rules of their own. What a turn of a conversation was told for is not told again with the next (`told`).
 
 use answer::{Answers, Danger};
-use sentrail_plugin::{Batch, Detector, Findings, Manifest, Row, Severity, col, config};
+use sentrail_plugin::{Batch, Detector, Findings, Keyed, Manifest, RecentSet, Row, Rule, Severity, col, config, hash};
 
 mod answer;
 mod encoded;
@@ -19,6 +19,7 @@ mod retrieved;
 mod rules;
 mod score;
 mod task;
+mod told;
 mod words;
 
 pub use features::{BUCKETS, Extractor, Features};
@@ -26,6 +27,7 @@ pub use fold::fold;
 pub use model::{HEAD_BYTES, HEADS, Head, Model, norm};
 pub use retrieved::{most_telling, sentences};
 pub use score::{Score, Scorer};
+use told::Conversation;
 
 config! {
     /// When a score becomes a detection.
@@ -37,6 +39,8 @@ config! {
         /// Whether it is reported that what a tool gave back tells the model what to do, however harmless that is. Manuals and code do
         /// so as well.
         pub instructions: bool = true,
+        /// Conversations remembered per shard of which something was told; beyond it the one silent for longest is forgotten.
+        pub max_conversations: usize = 5_000,
     }
 }
 
@@ -54,7 +58,8 @@ const CERTAIN: f32 = 0.5;
 
 impl Detector for PromptInjection {
     type Config = Config;
-    type State = ();
+    /// What was told of each conversation.
+    type State = Keyed<RecentSet>;
 
     fn new(config: Config) -> Result<Self, String> {
         Ok(Self {
@@ -77,31 +82,55 @@ impl Detector for PromptInjection {
                 col::AI_TOOL_NAMES.name,
                 col::AI_TOOL_RESULTS.name,
             ],
+            key: &[
+                col::MESSAGE_CONTEXT_UID.name,
+                col::GATEWAY_KEY_UID.name,
+                col::ACTOR_USER_UID.name,
+                col::SRC_ENDPOINT_IP.name,
+            ],
             rules: rules::ALL,
             ..Manifest::EMPTY
         }
     }
 
-    fn detect(&self, (): &mut (), batch: &Batch, out: &mut Findings) {
+    fn detect(&self, told: &mut Keyed<RecentSet>, batch: &Batch, out: &mut Findings) {
         let prompts = batch.text(col::AI_PROMPT);
         let responses = batch.text(col::AI_RESPONSE);
         let tools = batch.texts(col::AI_TOOL_NAMES);
         let results = batch.texts(col::AI_TOOL_RESULTS);
         for row in batch.rows() {
-            let retrieved = self.worst(results.get(row).take(MOST_RESULTS));
-            if let Some(found) = &retrieved {
-                out.detect(&rules::INDIRECT, row)
-                    .severity(found.severity)
-                    .message(format!("what a tool gave back {}", found.signals));
-            }
-            // What a tool gave back is part of the prompt and told already.
-            let asked = match retrieved {
-                Some(found) if found.manipulates => Some(found.signals),
-                _ => prompts.get(row).and_then(|prompt| self.asked(prompt, row, out)),
+            let mut conversation = Conversation {
+                told: &mut *told,
+                key: batch.key(row),
+                time: batch.time(row),
+                max_conversations: self.config.max_conversations,
+            };
+            let injected = self.retrieved(results.get(row).take(MOST_RESULTS), &mut conversation, row, out);
+            let prompt = prompts.get(row);
+            let signs = match injected {
+                // What a tool gave back is part of the prompt and told already.
+                Some(injected) if injected.new => {
+                    if let Some(prompt) = prompt {
+                        conversation.tell_prompt(conversation.history(prompt).whole);
+                    }
+                    Some(injected)
+                }
+                _ => {
+                    let asked = prompt.and_then(|prompt| self.asked(prompt, &mut conversation, row, out));
+                    match asked {
+                        Some(asked) if asked.new => Some(asked),
+                        asked => injected.or(asked),
+                    }
+                }
             };
             let answer = responses.get(row);
-            if let Some(signals) = asked {
-                self.consequences(&signals, tools.get(row).collect(), answer, row, out);
+            if let Some(signs) = signs {
+                for (rule, message) in consequences(&signs.signals, tools.get(row).collect(), answer) {
+                    if conversation.is_new(rule, signs.piece) {
+                        conversation.tell(rule, signs.piece);
+                        out.detect(rule, row).message(message);
+                    }
+                }
             }
             for (danger, what) in answer.map(|answer| self.answers.dangers(answer)).unwrap_or_default() {
                 let rule = match danger {
@@ -114,22 +143,36 @@ impl Detector for PromptInjection {
     }
 }
 
-/// What was found in a tool's result.
-struct Retrieved {
-    severity: Severity,
+/// What in a request is an injection.
+struct Signs {
     signals: String,
-    /// Whether it would be reported in a prompt, too.
-    manipulates: bool,
+    /// The text that holds them.
+    piece: u64,
+    /// Whether this request is the first of its conversation that has them.
+    new: bool,
 }
 
 impl PromptInjection {
-    /// Reports a prompt; what was seen of it, if it was reported.
-    fn asked(&self, prompt: &str, row: Row, out: &mut Findings) -> Option<String> {
-        let score = self.scorer.score(prompt);
-        let total = score.total();
-        if total < self.config.threshold {
+    /// Reports a prompt, unless what speaks for an injection was told with an earlier turn of the conversation.
+    fn asked(&self, prompt: &str, conversation: &mut Conversation, row: Row, out: &mut Findings) -> Option<Signs> {
+        let mut score = self.scorer.score(prompt);
+        if score.total() < self.config.threshold {
             return None;
         }
+        let history = conversation.history(prompt);
+        if let Some(piece) = history.told {
+            let signals = score.signals();
+            score = self.scorer.score(history.rest);
+            if score.total() < self.config.threshold {
+                return Some(Signs {
+                    signals,
+                    piece,
+                    new: false,
+                });
+            }
+        }
+        conversation.tell_prompt(history.whole);
+        let total = score.total();
         let severity = if total >= self.config.high {
             Severity::High
         } else {
@@ -139,48 +182,84 @@ impl PromptInjection {
         out.detect(rules::of(score.leader()), row)
             .severity(severity)
             .message(format!("score {total}: the prompt {signals}"));
-        Some(signals)
+        Some(Signs {
+            signals,
+            piece: history.whole,
+            new: true,
+        })
     }
 
-    /// The gravest of what tools gave back.
-    fn worst<'a>(&self, results: impl Iterator<Item = &'a str>) -> Option<Retrieved> {
-        let judged = results.filter_map(|text| {
-            let score = self.scorer.score(text);
-            if score.total() >= self.config.threshold {
-                return Some(Retrieved {
-                    severity: Severity::High,
-                    signals: score.signals(),
-                    manipulates: true,
-                });
+    /// Reports the gravest of what tools gave back and was not told yet. Gives what would be reported in a prompt, too.
+    fn retrieved<'a>(
+        &self,
+        results: impl Iterator<Item = &'a str>,
+        conversation: &mut Conversation,
+        row: Row,
+        out: &mut Findings,
+    ) -> Option<Signs> {
+        let mut gravest: Option<(Severity, String)> = None;
+        let mut injected: Option<Signs> = None;
+        let mut pieces = Vec::new();
+        for text in results {
+            let Some((severity, signals, manipulates)) = self.speaks(text) else {
+                continue;
+            };
+            let piece = hash(text);
+            let new = conversation.is_new(&rules::INDIRECT, piece);
+            if new {
+                pieces.push(piece);
+                if gravest.as_ref().is_none_or(|(most, _)| severity >= *most) {
+                    gravest = Some((severity, signals.clone()));
+                }
             }
-            let margin = self.scorer.told(text);
-            (self.config.instructions && margin >= 0.0).then(|| Retrieved {
-                severity: if margin >= CERTAIN {
-                    Severity::Medium
-                } else {
-                    Severity::Low
-                },
-                signals: "tells the model what to do".into(),
-                manipulates: false,
-            })
-        });
-        judged.max_by_key(|found| found.severity)
+            if manipulates && injected.as_ref().is_none_or(|before| new >= before.new) {
+                injected = Some(Signs { signals, piece, new });
+            }
+        }
+        for piece in pieces {
+            conversation.tell(&rules::INDIRECT, piece);
+        }
+        if let Some((severity, signals)) = gravest {
+            out.detect(&rules::INDIRECT, row)
+                .severity(severity)
+                .message(format!("what a tool gave back {signals}"));
+        }
+        injected
     }
 
-    /// What the answer to a reported prompt does.
-    fn consequences(&self, signals: &str, called: Vec<&str>, answer: Option<&str>, row: Row, out: &mut Findings) {
-        if !called.is_empty() {
-            out.detect(&rules::TOOL_CALL, row).message(format!(
-                "the answer calls {} while the prompt {signals}",
-                called.join(", ")
-            ));
+    /// How gravely what a tool gave back speaks to the model, in which way, and whether it would be reported in a prompt.
+    fn speaks(&self, text: &str) -> Option<(Severity, String, bool)> {
+        let score = self.scorer.score(text);
+        if score.total() >= self.config.threshold {
+            return Some((Severity::High, score.signals(), true));
         }
-        if answer.is_some_and(answer::carries_data) {
-            out.detect(&rules::RENDERED, row).message(format!(
-                "the answer holds a link that carries data while the prompt {signals}"
-            ));
-        }
+        let margin = self.scorer.told(text);
+        (self.config.instructions && margin >= 0.0).then(|| {
+            let severity = if margin >= CERTAIN {
+                Severity::Medium
+            } else {
+                Severity::Low
+            };
+            (severity, "tells the model what to do".into(), false)
+        })
     }
+}
+
+/// What the answer to an injected request does.
+fn consequences(signals: &str, called: Vec<&str>, answer: Option<&str>) -> Vec<(&'static Rule, String)> {
+    let mut found = Vec::new();
+    if !called.is_empty() {
+        let called = called.join(", ");
+        found.push((
+            &rules::TOOL_CALL,
+            format!("the answer calls {called} while the prompt {signals}"),
+        ));
+    }
+    if answer.is_some_and(answer::carries_data) {
+        let message = format!("the answer holds a link that carries data while the prompt {signals}");
+        found.push((&rules::RENDERED, message));
+    }
+    found
 }
 
 sentrail_plugin::export!(PromptInjection);

@@ -168,8 +168,12 @@ impl SensitiveData {
             ),
         ];
         for (rule, threshold, held) in sorts {
+            // Counted first: what is too few to be told of stays untold.
+            if held.len() < threshold.max(1) {
+                continue;
+            }
             let fresh: Vec<&Held> = held.iter().filter(|held| new(&held.value)).collect();
-            if held.len() < threshold.max(1) || fresh.is_empty() {
+            if fresh.is_empty() {
                 continue;
             }
             let told: BTreeSet<&str> = fresh.iter().map(|held| held.told.as_str()).collect();

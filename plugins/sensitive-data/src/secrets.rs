@@ -7,6 +7,8 @@ use crate::checks::{base62, base64, crc32, entropy, placeholder};
 
 /// Bytes on each side of an access key id among which its secret is looked for.
 const NEIGHBOURHOOD: usize = 256;
+/// Longest part of a credential that is read, in bytes: servers take no longer header, and a longer line is data.
+const PART_MAX: usize = 8 << 10;
 /// Credentials of one text that are looked at; a text with more is a list of them anyway.
 const SECRETS_MAX: usize = 64;
 
@@ -182,7 +184,7 @@ impl Secrets {
                 let rest = rest.trim_start_matches([' ', '\r', '\n']);
                 // Inside JSON its lines are parted by two characters.
                 let rest = rest.trim_start_matches("\\r").trim_start_matches("\\n");
-                let body = run(rest, b"+/=");
+                let body = run(rest, b"+/=", PART_MAX);
                 let dashes = text[..start].trim_end_matches(|c: char| c.is_ascii_uppercase() || c == ' ');
                 let begins = dashes.ends_with("-----") && text[dashes.len()..start].starts_with("BEGIN");
                 (begins && body.len() >= 32 && self.random(body)).then(|| Secret {
@@ -196,7 +198,7 @@ impl Secrets {
             _ if joined => None,
             Shape::AccessKey => self.access_key(text, start, end, what),
             Shape::Checked(needed) => {
-                let body = run(rest, b"");
+                let body = run(rest, b"", 36);
                 let (random, check) = body.split_at_checked(30).filter(|_| body.len() == 36)?;
                 let checks = base62(crc32(random.as_bytes())) == check.as_bytes();
                 if needed && !checks || !self.random(body) {
@@ -209,20 +211,20 @@ impl Secrets {
                 Some(secret)
             }
             Shape::Random(least, most, more) => {
-                let body = run(rest, more);
+                let body = run(rest, more, most);
                 let fits = (least..=most).contains(&body.len());
                 (fits && mixed(body) && self.random(body)).then(|| secret(body.len()))
             }
             Shape::Marked(least, middle) => {
-                let body = run(rest, DASHED);
+                let body = run(rest, DASHED, PART_MAX);
                 (body.len() >= least && body.contains(middle) && self.random(body)).then(|| secret(body.len()))
             }
             Shape::Base64(length) => {
-                let body = run(rest, b"+/=");
+                let body = run(rest, b"+/=", length);
                 (body.len() == length && body.ends_with('=') && self.random(body)).then(|| secret(body.len()))
             }
             Shape::Gateway => {
-                let body = run(rest, DASHED);
+                let body = run(rest, DASHED, 200);
                 if !(20..=200).contains(&body.len()) || !mixed(body) || body.contains("--") || !self.random(body) {
                     return None;
                 }
@@ -242,7 +244,7 @@ impl Secrets {
     /// 16 characters of base 32. The id names a key, and with it the key's use is found in CloudTrail; it opens something together with
     /// the secret that stands near it.
     fn access_key<'a>(&self, text: &'a str, start: usize, end: usize, what: &'static str) -> Option<Secret<'a>> {
-        let body = run(&text[end..], b"_-");
+        let body = run(&text[end..], b"_-", 16);
         let base32 = |byte: u8| matches!(byte, b'A'..=b'Z' | b'2'..=b'7');
         // AWS's own documentation ends its keys in EXAMPLE.
         if body.len() != 16 || !body.bytes().all(base32) || !self.random(body) {
@@ -287,9 +289,12 @@ fn account(body: &str) -> Option<u64> {
 
 /// The length of the web token at the beginning of a text: three parts, a header that names an algorithm, claims, and not expired.
 fn web_token(text: &str, now: i64) -> Option<usize> {
-    let token = run(text, b"-_.");
-    let mut parts = token.split('.');
-    let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    // Each part is read for itself: a mark may stand at the beginning of every part, and whatever follows would be read for each.
+    let part = |text| run(text, DASHED, PART_MAX);
+    let header = part(text);
+    let rest = text[header.len()..].strip_prefix('.')?;
+    let claims = part(rest);
+    let signature = part(rest[claims.len()..].strip_prefix('.')?);
     let length = header.len() + claims.len() + signature.len() + 2;
     // One that is not signed opens nothing.
     if signature.len() < 20 {
@@ -307,13 +312,17 @@ fn web_token(text: &str, now: i64) -> Option<usize> {
     (claims.is_object() && !expired && !shown).then_some(length)
 }
 
-/// What the text begins with of letters, digits and the characters `more`.
-fn run<'a>(text: &'a str, more: &[u8]) -> &'a str {
-    let end = text
-        .bytes()
-        .position(|byte| !byte.is_ascii_alphanumeric() && !more.contains(&byte));
+/// What the text begins with of letters, digits and the characters `more`: of a longer run one byte beyond `most`, which shows that it is
+/// too long. So what is read for a mark is bounded, however many marks a run holds.
+fn run<'a>(text: &'a str, more: &[u8], most: usize) -> &'a str {
+    let within = text.bytes().take(most + 1);
+    let length = within
+        .take_while(|byte| byte.is_ascii_alphanumeric() || more.contains(byte))
+        .count();
+    #[cfg(test)]
+    tests::READ.with(|read| read.set(read.get() + length));
     // A byte that is not ASCII begins a character, so this is an edge of one.
-    &text[..end.unwrap_or(text.len())]
+    &text[..length]
 }
 
 fn words<'a>(text: &'a str, more: &'static [u8]) -> impl Iterator<Item = &'a str> {
@@ -335,4 +344,39 @@ fn neighbourhood(text: &str, start: usize, end: usize) -> &str {
         until += 1;
     }
     &text[from..until]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// Bytes that `run` gave back.
+        pub static READ: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn marks_without_end_are_read_a_bounded_number_of_times() {
+        let secrets = Secrets::new(3.0).expect("marks");
+        for (mark, times) in
+            MARKS
+                .iter()
+                .map(|(mark, ..)| (*mark, 128))
+                .chain([("eyJ.", 4), ("SG.", 128), ("AccountKey=", 128)])
+        {
+            let text = mark.repeat((256 << 10) / mark.len());
+            READ.set(0);
+            secrets.find(&text, 0);
+            assert!(READ.get() <= text.len() * times, "{mark}: {} bytes read", READ.get());
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_too_long_is_no_credential() {
+        assert_eq!(run("abc-d", b"", 3), "abc");
+        assert_eq!(run("abcdef", b"", 3), "abcd");
+        assert_eq!(run("ab\u{e9}", b"", 3), "ab");
+    }
 }

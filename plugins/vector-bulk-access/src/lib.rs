@@ -6,6 +6,7 @@ use sentrail_plugin::{Batch, Detector, Findings, Keyed, Manifest, Rule, col, con
 mod caller;
 mod operation;
 mod rules;
+mod table;
 
 use caller::{Access, Caller, HABIT};
 
@@ -46,6 +47,11 @@ config! {
         pub deviations: f64 = 6.0,
         /// How many times the usual hour of writing it must be as well.
         pub write_factor: f64 = 5.0,
+        /// Words that mark a table of a relational database as one of vectors or of training data; one of five letters and more marks what
+        /// begins with it. Other tables there are everyday business, collections of vector databases always count.
+        pub tables: Vec<String> = [
+            "embedding", "vector", "pgvector", "langchain", "llamaindex", "rag", "train", "dataset", "corpus", "corpora", "finetun",
+        ].map(String::from).to_vec(),
         /// Callers remembered per shard; beyond it the one silent for longest is forgotten.
         pub max_callers: usize = 10_000,
     }
@@ -60,7 +66,8 @@ impl Detector for VectorBulkAccess {
     type Config = Config;
     type State = Keyed<Caller>;
 
-    fn new(config: Config) -> Result<Self, String> {
+    fn new(mut config: Config) -> Result<Self, String> {
+        config.tables.iter_mut().for_each(|word| *word = word.to_lowercase());
         Ok(Self { config })
     }
 
@@ -71,6 +78,7 @@ impl Detector for VectorBulkAccess {
             description: "Enumeration, mass reading, export, planting and deletion in vector collections, access to others' collections, and bursts of refused calls.",
             layers: &["vector_db"],
             columns: &[
+                col::API_SERVICE_NAME.name,
                 col::API_OPERATION.name,
                 col::COLLECTION_UID.name,
                 col::DATABASE_NAME.name,
@@ -85,6 +93,7 @@ impl Detector for VectorBulkAccess {
     }
 
     fn detect(&self, callers: &mut Keyed<Caller>, batch: &Batch, out: &mut Findings) {
+        let services = batch.text(col::API_SERVICE_NAME);
         let operations = batch.text(col::API_OPERATION);
         let collections = batch.text(col::COLLECTION_UID);
         let databases = batch.text(col::DATABASE_NAME);
@@ -96,6 +105,10 @@ impl Detector for VectorBulkAccess {
                 continue;
             };
             let collection = collections.get(row).filter(|name| !name.is_empty());
+            let relational = services.get(row).is_some_and(table::is_relational);
+            if relational && !collection.is_some_and(|name| table::is_named(name, &self.config.tables)) {
+                continue;
+            }
             // Databases of different customers hold collections of one name.
             let qualified = databases
                 .get(row)
