@@ -7,7 +7,46 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use sentrail::config::{SourceKind, SourceSettings};
+use sentrail::model::{InputId, InputOffset, Payload, Position, RawBatch};
 use sentrail::simulate::Simulation;
+
+/// A file source, to be decoded record by record.
+pub fn source(name: &str, tenant: &str, format: &str) -> SourceSettings {
+    SourceSettings {
+        name: name.to_owned(),
+        tenant: tenant.to_owned(),
+        format: format.to_owned(),
+        lateness: None,
+        silent_after: Default::default(),
+        kind: SourceKind::File {
+            glob: "*".into(),
+            follow: false,
+        },
+    }
+}
+
+/// The record `number`, from 0, of such a source.
+pub fn record(source: &str, number: usize, text: &str) -> RawBatch {
+    let path = format!("/{source}.ndjson");
+    let payload = Payload {
+        bytes: Bytes::copy_from_slice(text.as_bytes()),
+        position: Position::File {
+            path: path.as_str().into(),
+            record: number as u64 + 1,
+        },
+        truncated: false,
+        attributes: None,
+    };
+    RawBatch {
+        input: InputId::file(source, &path),
+        source: source.into(),
+        payloads: vec![payload],
+        block: None,
+        next: InputOffset::Kafka { next: 0 },
+    }
+}
 
 /// A directory that is removed in the end.
 pub struct Scratch(PathBuf);

@@ -1,9 +1,10 @@
 //! Ordinary work, of which a part looks like trouble, as in life.
 
 use rand::Rng;
+use sentrail::simulate::hex;
 use serde_json::json;
 
-use super::scene::{Scene, hex, pick};
+use super::scene::{Scene, pick};
 
 const ASKS: [&str; 8] = [
     "Summarise the release notes in five points.",

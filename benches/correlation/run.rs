@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use arrow::compute::concat_batches;
-use bytes::Bytes;
-use sentrail::config::{CorrelateSettings, PluginSettings, SourceKind, SourceSettings};
+use sentrail::config::{CorrelateSettings, PluginSettings, SourceSettings};
 use sentrail::correlate::Correlator;
 use sentrail::detect::{Detectors, PluginStatus, Watermarks};
-use sentrail::model::{
-    Detection, EventBatch, EventSchema, Incident, IncidentStatus, InputId, InputOffset, LAYERS, Micros, Payload,
-    Position, RawBatch,
-};
+use sentrail::model::{Detection, EventBatch, EventSchema, Incident, IncidentStatus, LAYERS, Micros};
 use sentrail::normalize::Normalizer;
+use sentrail_benches::{record, source};
 
 use super::scene::{FORMATS, Line};
 
@@ -50,7 +47,7 @@ pub fn run(
     if let Some(problem) = detectors.problems().first() {
         anyhow::bail!("{}: {}", problem.path.display(), problem.reason);
     }
-    let sources: Vec<SourceSettings> = FORMATS.iter().map(|format| source(format)).collect();
+    let sources: Vec<SourceSettings> = FORMATS.iter().map(|format| source(format, TENANT, format)).collect();
     let mut normalizer = Normalizer::new(&sources, &[])?;
     let mut correlator = Correlator::new(settings.clone());
 
@@ -61,7 +58,7 @@ pub fn run(
     for (number, batch) in lines.chunks(BATCH).enumerate() {
         let (mut events, mut relations) = (Vec::new(), Vec::new());
         for (index, line) in batch.iter().enumerate() {
-            let decoded = normalizer.decode(&raw(line, number * BATCH + index), INGESTED);
+            let decoded = normalizer.decode(&record(line.format, number * BATCH + index, &line.text), INGESTED);
             rejected += decoded.rejected.len();
             if let Some(campaign) = line.campaign {
                 let ids = decoded.events.text("event_id");
@@ -124,39 +121,5 @@ fn take(open: &mut BTreeMap<String, Incident>, changes: Vec<Incident>) {
             IncidentStatus::Open => open.insert(incident.incident_id.clone(), incident),
             IncidentStatus::Merged | IncidentStatus::Dissolved => open.remove(&incident.incident_id),
         };
-    }
-}
-
-fn source(format: &str) -> SourceSettings {
-    SourceSettings {
-        name: format.to_owned(),
-        tenant: TENANT.to_owned(),
-        format: format.to_owned(),
-        lateness: None,
-        silent_after: Default::default(),
-        kind: SourceKind::File {
-            glob: "*".into(),
-            follow: false,
-        },
-    }
-}
-
-fn raw(line: &Line, number: usize) -> RawBatch {
-    let path = format!("/{}.ndjson", line.format);
-    let payload = Payload {
-        bytes: Bytes::copy_from_slice(line.text.as_bytes()),
-        position: Position::File {
-            path: path.as_str().into(),
-            record: number as u64 + 1,
-        },
-        truncated: false,
-        attributes: None,
-    };
-    RawBatch {
-        input: InputId::file(line.format, &path),
-        source: line.format.into(),
-        payloads: vec![payload],
-        block: None,
-        next: InputOffset::Kafka { next: 0 },
     }
 }

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use sentrail::model::Micros;
 use sentrail::model::time::{MINUTE, SECOND};
 use sentrail::simulate::shapes::{Cloud, Gateway, Vector, assume_role, iam_user, session};
+use sentrail::simulate::{access_key, hex};
 use serde_json::{Value, json};
 
 /// 2026-03-02T00:00:00Z.
@@ -73,18 +74,6 @@ const NAMES: [&str; 12] = [
 
 pub fn pick<'a, T: ?Sized>(rng: &mut ChaCha8Rng, all: &[&'a T]) -> &'a T {
     all.choose(rng).copied().unwrap_or(all[0])
-}
-
-pub fn hex(rng: &mut ChaCha8Rng, digits: usize) -> String {
-    let digit = |_| char::from_digit(rng.random_range(0..16), 16).unwrap_or('0');
-    (0..digits).map(digit).collect()
-}
-
-/// An access key id as AWS documents them.
-pub fn access_key(rng: &mut ChaCha8Rng, prefix: &str) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let letter = |_| LETTERS[rng.random_range(0..LETTERS.len())] as char;
-    format!("{prefix}{}EXAMPLE", (0..9).map(letter).collect::<String>())
 }
 
 /// Who acts, from where, and with what.

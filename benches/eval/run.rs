@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use arrow::compute::concat_batches;
-use bytes::Bytes;
-use sentrail::config::{PluginSettings, SourceKind, SourceSettings};
+use sentrail::config::{PluginSettings, SourceSettings};
 use sentrail::detect::{Detectors, PluginStatus, Watermarks};
-use sentrail::model::{EventBatch, EventSchema, InputId, InputOffset, Payload, Position, RawBatch};
-use sentrail::normalize::{Normalized, Normalizer};
+use sentrail::model::{EventBatch, EventSchema};
+use sentrail::normalize::Normalizer;
+use sentrail_benches::source;
 
 use crate::set::Set;
 
@@ -51,14 +51,18 @@ pub fn run(set: Set, plugins: &Path, cache: &Path) -> Result<Outcome> {
         anyhow::bail!("{}: {}", problem.path.display(), problem.reason);
     }
     let tenants: BTreeSet<usize> = set.records.iter().map(|record| record.tenant).collect();
-    let sources: Vec<SourceSettings> = tenants.iter().map(|tenant| source(*tenant, set.format)).collect();
+    let sources: Vec<SourceSettings> = tenants
+        .iter()
+        .map(|tenant| source(&name(*tenant), &name(*tenant), set.format))
+        .collect();
     let mut normalizer = Normalizer::new(&sources, &[])?;
 
     let mut rejected = 0;
     let mut batches = Vec::new();
     let mut unit_of: HashMap<String, usize> = HashMap::new();
     for (index, record) in set.records.iter().enumerate() {
-        let decoded = decode(&mut normalizer, record.tenant, index, &record.text);
+        let raw = sentrail_benches::record(&name(record.tenant), index, &record.text);
+        let decoded = normalizer.decode(&raw, INGESTED);
         rejected += decoded.rejected.len();
         for id in decoded.events.text("event_id").iter().flatten() {
             unit_of.insert(id.to_owned(), record.unit);
@@ -102,40 +106,4 @@ pub fn run(set: Set, plugins: &Path, cache: &Path) -> Result<Outcome> {
 
 fn name(tenant: usize) -> String {
     format!("tenant-{tenant}")
-}
-
-fn source(tenant: usize, format: &str) -> SourceSettings {
-    SourceSettings {
-        name: name(tenant),
-        tenant: name(tenant),
-        format: format.to_owned(),
-        lateness: None,
-        silent_after: Default::default(),
-        kind: SourceKind::File {
-            glob: "*".into(),
-            follow: false,
-        },
-    }
-}
-
-fn decode(normalizer: &mut Normalizer, tenant: usize, index: usize, text: &str) -> Normalized {
-    let source = name(tenant);
-    let path = format!("/{source}.ndjson");
-    let payload = Payload {
-        bytes: Bytes::copy_from_slice(text.as_bytes()),
-        position: Position::File {
-            path: path.as_str().into(),
-            record: index as u64 + 1,
-        },
-        truncated: false,
-        attributes: None,
-    };
-    let raw = RawBatch {
-        input: InputId::file(&source, &path),
-        source: source.as_str().into(),
-        payloads: vec![payload],
-        block: None,
-        next: InputOffset::Kafka { next: 0 },
-    };
-    normalizer.decode(&raw, INGESTED)
 }

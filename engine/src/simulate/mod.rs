@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+pub use ordinary::{access_key, hex};
 pub use truth::{ExpectedIncident, Stage, Truth, TruthEvent};
 
 use crate::model::Micros;
