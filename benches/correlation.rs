@@ -184,6 +184,32 @@ fn campaign(
     kept.collect()
 }
 
+fn counted(incident: &sentrail::model::Incident, counts: &BTreeMap<&str, usize>) -> bool {
+    counts.contains_key(incident.incident_id.as_str())
+}
+
+/// What an incident without any detection of a campaign is made of.
+fn show_false(incident: &sentrail::model::Incident, outcome: &Outcome) {
+    let of = |id: &String| outcome.detections.iter().find(|(held, _)| held.detection_id == *id);
+    let members: Vec<_> = incident.detection_ids.iter().filter_map(of).collect();
+    if members.iter().any(|(_, campaign)| campaign.is_some()) {
+        return;
+    }
+    println!("  false: {}", incident.title);
+    for part in &incident.score_parts {
+        println!("    {} {}: {}", part.name, part.points, part.why);
+    }
+    for (detection, _) in members {
+        let entities: Vec<String> = detection
+            .entities
+            .iter()
+            .map(|roled| roled.entity.to_string())
+            .collect();
+        let time = sentrail::model::time::to_rfc3339(detection.time);
+        println!("    {time} {}: {}", detection.rule, entities.join(" "));
+    }
+}
+
 fn report(title: &str, telling: Telling, lines: &[Line], outcome: &Outcome, show: Option<&str>) {
     let mut incident_of: BTreeMap<&str, &str> = BTreeMap::new();
     for incident in &outcome.incidents {
@@ -191,8 +217,8 @@ fn report(title: &str, telling: Telling, lines: &[Line], outcome: &Outcome, show
             incident_of.insert(detection, &incident.incident_id);
         }
     }
-    let place = |(detection, campaign): &(sentrail::model::Detection, Option<usize>)| Placed {
-        campaign: *campaign,
+    let place = |(detection, campaign): &(sentrail::model::Detection, Option<(usize, usize)>)| Placed {
+        campaign: campaign.map(|(campaign, _)| campaign),
         incident: incident_of
             .get(detection.detection_id.as_str())
             .map(|id| (*id).to_owned()),
@@ -217,16 +243,16 @@ fn report(title: &str, telling: Telling, lines: &[Line], outcome: &Outcome, show
     );
     if telling != Telling::True {
         let several = outcome.incidents.iter().filter(|incident| {
-            let owners: BTreeSet<Option<usize>> = outcome
+            let steps: BTreeSet<(usize, usize)> = outcome
                 .detections
                 .iter()
                 .filter(|(detection, _)| incident.detection_ids.contains(&detection.detection_id))
-                .map(|(_, campaign)| *campaign)
+                .filter_map(|(_, campaign)| *campaign)
                 .collect();
-            incident.detection_ids.len() > 1 && owners.iter().any(Option::is_some)
+            steps.len() > 1
         });
         println!(
-            "  incidents of several detections of a campaign: {} (goal 0)\n",
+            "  incidents of several steps of campaigns: {} (goal 0)\n",
             several.count()
         );
         return;
@@ -241,14 +267,25 @@ fn report(title: &str, telling: Telling, lines: &[Line], outcome: &Outcome, show
         score.merged
     );
     println!(
-        "  pairs of detections: precision {:.3}, recall {:.3}; adjusted Rand index {:.3} (goal 0.95)\n",
+        "  pairs of detections: precision {:.3}, recall {:.3}; adjusted Rand index {:.3} (goal 0.95)",
         score.precision, score.recall, score.rand_index
     );
+    let examined = |part| outcome.examined.quantile(part).unwrap_or(0);
+    println!(
+        "  links looked at for a detection: {} at most for half of them, {} for 99 %\n",
+        examined(0.5),
+        examined(0.99)
+    );
+    if show == Some("false") {
+        for incident in &outcome.incidents {
+            show_false(incident, outcome);
+        }
+    }
     for (number, script) in SCRIPTS.iter().enumerate() {
         let found = outcome
             .detections
             .iter()
-            .filter(|(_, campaign)| *campaign == Some(number));
+            .filter(|(_, campaign)| campaign.is_some_and(|(campaign, _)| campaign == number));
         let mut incidents: BTreeMap<&str, usize> = BTreeMap::new();
         let mut rules = BTreeSet::new();
         for (detection, _) in found.clone() {
@@ -256,9 +293,19 @@ fn report(title: &str, telling: Telling, lines: &[Line], outcome: &Outcome, show
             *incidents.entry(incident.copied().unwrap_or("none")).or_default() += 1;
             rules.insert(detection.rule.as_str());
         }
+        let alone = incidents.remove("none").map(|alone| format!(" and {alone} in none"));
         let counts: Vec<usize> = incidents.values().copied().collect();
+        let alone = alone.unwrap_or_default();
+        let rarity = outcome.incidents.iter().find(|incident| counted(incident, &incidents));
+        let rarity = rarity.and_then(|incident| incident.score_parts.iter().find(|part| part.name == "rarity"));
+        let rarity = rarity.map_or(String::new(), |part| format!("; {}", part.why));
         let rules: Vec<&str> = rules.into_iter().collect();
-        println!("  {} {}: {counts:?} {}", script.case, script.name, rules.join(" "));
+        println!(
+            "  {} {}: {counts:?}{alone} {}{rarity}",
+            script.case,
+            script.name,
+            rules.join(" ")
+        );
         if show == Some(script.case) {
             for (detection, _) in found {
                 let incident = incident_of.get(detection.detection_id.as_str());

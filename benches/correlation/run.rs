@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use arrow::compute::concat_batches;
 use sentrail::config::{CorrelateSettings, PluginSettings, SourceSettings};
-use sentrail::correlate::Correlator;
+use sentrail::correlate::{Correlator, Examined};
 use sentrail::detect::{Detectors, PluginStatus, Watermarks};
 use sentrail::model::{Detection, EventBatch, EventSchema, Incident, IncidentStatus, LAYERS, Micros};
 use sentrail::normalize::Normalizer;
@@ -22,11 +22,12 @@ const TENANT: &str = "default";
 const BATCH: usize = 2_000;
 
 pub struct Outcome {
-    /// Each with the campaign of its decisive event.
-    pub detections: Vec<(Detection, Option<usize>)>,
+    /// Each with the campaign and the step of its decisive event.
+    pub detections: Vec<(Detection, Option<(usize, usize)>)>,
     /// Open in the end.
     pub incidents: Vec<Incident>,
     pub rejected: usize,
+    pub examined: Examined,
 }
 
 /// `lines` as they arrive, none later than `lateness` behind the newest.
@@ -51,7 +52,7 @@ pub fn run(
     let mut normalizer = Normalizer::new(&sources, &[])?;
     let mut correlator = Correlator::new(settings.clone());
 
-    let mut campaign_of: HashMap<String, usize> = HashMap::new();
+    let mut campaign_of: HashMap<String, (usize, usize)> = HashMap::new();
     let mut detections: BTreeMap<String, Detection> = BTreeMap::new();
     let mut open: BTreeMap<String, Incident> = BTreeMap::new();
     let (mut rejected, mut newest) = (0, Micros::MIN);
@@ -112,6 +113,7 @@ pub fn run(
         detections: detections.into_values().map(of).collect::<Result<_>>()?,
         incidents: open.into_values().collect(),
         rejected,
+        examined: correlator.examined(),
     })
 }
 

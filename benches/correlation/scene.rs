@@ -27,8 +27,8 @@ pub struct Line {
     pub format: &'static str,
     pub time: Micros,
     pub text: String,
-    /// Index of the campaign; `None` for ordinary work.
-    pub campaign: Option<usize>,
+    /// Index of the campaign and of its step; `None` for ordinary work.
+    pub campaign: Option<(usize, usize)>,
 }
 
 /// Somebody who works here.
@@ -121,7 +121,7 @@ pub struct Scene<'a> {
     pub lines: Vec<Line>,
     /// The minute of the newest line, and how many steps there were before it.
     minute: f64,
-    steps: i64,
+    steps: usize,
 }
 
 impl<'a> Scene<'a> {
@@ -143,7 +143,7 @@ impl<'a> Scene<'a> {
     fn at(&mut self, minute: f64) -> Micros {
         let is_new = minute - self.minute >= 1.0;
         self.minute = minute;
-        self.steps += i64::from(is_new);
+        self.steps += usize::from(is_new);
         let mut start = self.start;
         match self.telling {
             Some(Apart::ByOthers(company)) if is_new => {
@@ -151,7 +151,7 @@ impl<'a> Scene<'a> {
                 let address = format!("203.0.113.{}", self.rng.random_range(100..250));
                 self.actor = Actor::new(self.rng, person, address);
             }
-            Some(Apart::Later(by)) => start += self.steps * by,
+            Some(Apart::Later(by)) => start += self.steps as Micros * by,
             _ => {}
         }
         let jitter = self.rng.random_range(0.0..0.05);
@@ -163,7 +163,7 @@ impl<'a> Scene<'a> {
             format,
             time,
             text,
-            campaign: self.campaign,
+            campaign: self.campaign.map(|campaign| (campaign, self.steps)),
         });
     }
 

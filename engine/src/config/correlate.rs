@@ -18,6 +18,8 @@ pub struct CorrelateSettings {
     pub members_max: usize,
     /// What the graph may take in memory, as it is estimated; beyond it the oldest facts are let go of.
     pub memory_bytes_max: usize,
+    /// Findings that chance brings together more often than this, in incidents a day and tenant, make none.
+    pub chance_max: f64,
     /// By kind of entity: one that more identities use within the window links nobody. A kind that is not named has no bound.
     pub identities_max: BTreeMap<String, usize>,
     /// Entities as `kind:value` that never link.
@@ -42,9 +44,11 @@ pub const CRITICALITY_MAX: f64 = 30.0;
 
 /// Kinds that link, and how many identities may use one of them. An address with more of them is an office, a VPN or a proxy, and an
 /// attacker's own seldom carries more; a conversation or session with more has an id that is no id; a principal or key with very many is
-/// a service that acts for everybody.
-pub const IDENTITIES_MAX: [(&str, usize); 6] = [
+/// a service that acts for everybody; of a host, findings tell who uses it; a name that many go by is that of a function.
+pub const IDENTITIES_MAX: [(&str, usize); 8] = [
     ("address", 8),
+    ("host", 8),
+    ("name", 16),
     ("conversation", 8),
     ("session", 8),
     ("access_key", 8),
@@ -61,6 +65,8 @@ impl Default for CorrelateSettings {
             span_max: 7 * 24 * time::HOUR,
             members_max: 10_000,
             memory_bytes_max: 1 << 30,
+            // Once a month: on one that is, most are not.
+            chance_max: 0.03,
             identities_max: IDENTITIES_MAX.map(|(kind, most)| (kind.to_owned(), most)).into(),
             stop_values: Vec::new(),
             specific_values: Vec::new(),

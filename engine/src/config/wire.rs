@@ -85,6 +85,7 @@ struct Correlate {
     span: Option<Pause>,
     members: Option<NonZeroUsize>,
     memory_mb: Option<NonZeroUsize>,
+    chance: Option<f64>,
     #[serde(default)]
     identities_max: BTreeMap<String, usize>,
     #[serde(default)]
@@ -302,6 +303,11 @@ impl Correlate {
         if members_max < 2 {
             return Err(fault("members", "members = 1: an incident joins 2 and more".to_owned()));
         }
+        let chance_max = self.chance.unwrap_or(usual.chance_max);
+        if !(chance_max > 0.0 && chance_max.is_finite()) {
+            let message = format!("chance = {chance_max}: valid is a number of incidents a day above 0");
+            return Err(fault("chance", message));
+        }
         let mut identities_max = usual.identities_max;
         for (kind, most) in self.identities_max {
             let Some(held) = identities_max.get_mut(&kind) else {
@@ -332,6 +338,7 @@ impl Correlate {
             memory_bytes_max: self
                 .memory_mb
                 .map_or(usual.memory_bytes_max, |memory| memory.get().saturating_mul(1 << 20)),
+            chance_max,
             identities_max,
             stop_values: patterns("stop_values", self.stop_values)?,
             specific_values: patterns("specific_values", self.specific_values)?,

@@ -54,7 +54,7 @@ fn divide<'a>(graph: &TenantGraph, members: &'a [Member], span: Micros, most: us
 }
 
 /// The sets that a part falls into by itself.
-fn linked(graph: &TenantGraph, part: &[Member], window: Micros) -> Vec<Vec<Member>> {
+pub fn linked(graph: &TenantGraph, part: &[Member], window: Micros) -> Vec<Vec<Member>> {
     let mut links = Links::new(window);
     for member in part {
         links.add(graph, *member);

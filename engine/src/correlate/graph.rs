@@ -1,6 +1,7 @@
 //! The facts of one tenant: entities as nodes, relations as timed edges, and the detections that name the entities.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -10,6 +11,7 @@ use crate::config::CorrelateSettings;
 use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Detection, Entity, EntityRole, Micros, Relation};
 
+use super::name::{NAME, name_of};
 use super::sharing::{Sharing, is_identity};
 
 /// A detection in the graph; the number of one that was let go of is given again.
@@ -51,6 +53,8 @@ pub struct TenantGraph {
     graph: StableDiGraph<EntityNode, RelationEdge>,
     nodes: HashMap<Entity, NodeIndex, RandomState>,
     relations: HashMap<RelationKey, EdgeIndex, RandomState>,
+    /// By name, as a hash: the identities of relations that go by it.
+    named: HashMap<u64, Vec<NodeIndex>, RandomState>,
     members: Vec<Option<Placed>>,
     free: Vec<Member>,
     ids: HashMap<Arc<str>, Member, RandomState>,
@@ -72,7 +76,7 @@ pub struct News {
 /// used by everybody: sharing one says nothing.
 fn links(entity: &Entity) -> bool {
     match &*entity.kind {
-        "access_key" | "gateway_key" | "session" | "conversation" | "address" | "log_source" => true,
+        "access_key" | "gateway_key" | "session" | "conversation" | "address" | "host" | "log_source" | NAME => true,
         // The provider's own services act for everybody.
         "principal" => !entity.value.ends_with(".amazonaws.com"),
         _ => false,
@@ -184,12 +188,28 @@ impl TenantGraph {
             (self.members.len() - 1) as Member
         });
         let mut anchors = Vec::new();
+        let mut place = |graph: &mut TenantGraph, entity: &Entity| {
+            let node = graph.intern(entity, settings);
+            if !anchors.contains(&node) {
+                graph.graph[node].detections.insert((detection.time, member));
+                anchors.push(node);
+            }
+            node
+        };
         for roled in &detection.entities {
-            if links(&roled.entity) {
-                let node = self.intern(&roled.entity, settings);
-                if !anchors.contains(&node) {
-                    self.graph[node].detections.insert((detection.time, member));
-                    anchors.push(node);
+            let entity = &roled.entity;
+            if !links(entity) {
+                continue;
+            }
+            let node = place(self, entity);
+            if let Some(name) = name_of(entity) {
+                place(self, &name);
+            }
+            // No log says who uses a host, and the sensor of a network is one: findings do.
+            if &*entity.kind == "host" {
+                let others = detection.entities.iter().map(|roled| &roled.entity);
+                for other in others.filter(|other| is_identity(other) || &*other.kind == "address") {
+                    self.count_user(node, other, bucket_of(detection.time), settings);
                 }
             }
         }
@@ -236,15 +256,62 @@ impl TenantGraph {
             // Time mostly goes forward: nearly always at the end.
             let at = held.relations.partition_point(|(other, _)| *other <= bucket);
             held.relations.insert(at, (bucket, edge));
-            let most = held.identities_max;
-            if most == u32::MAX || !held.links || node == user || !is_identity(&self.graph[user].entity) {
+            if node == user || !is_identity(&self.graph[user].entity) {
                 continue;
             }
             let user = self.graph[user].entity.clone();
-            let sharing = self.graph[node].sharing.get_or_insert_default();
-            if sharing.count(&user, bucket, settings.window, most as usize) {
-                self.news.shared.push(node);
-            }
+            self.count_user(node, &user, bucket, settings);
+        }
+        for identity in [from, to] {
+            self.count_name(identity, bucket, settings);
+        }
+    }
+
+    /// Counts an identity that uses an entity.
+    fn count_user(&mut self, node: NodeIndex, user: &Entity, bucket: Micros, settings: &CorrelateSettings) {
+        let held = &mut self.graph[node];
+        if held.identities_max == u32::MAX || !held.links {
+            return;
+        }
+        let most = held.identities_max as usize;
+        let sharing = held.sharing.get_or_insert_default();
+        if sharing.count(user, bucket, settings.window, most) {
+            self.news.shared.push(node);
+        }
+    }
+
+    /// Counts an identity that goes by a name. Most names are those of a few, of which nothing has to be known but that.
+    fn count_name(&mut self, identity: NodeIndex, bucket: Micros, settings: &CorrelateSettings) {
+        let Some(name) = name_of(&self.graph[identity].entity) else {
+            return;
+        };
+        let most = settings.identities_max.get(NAME).copied().unwrap_or(usize::MAX);
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let named = self.named.entry(hasher.finish()).or_default();
+        let is_new = !named.contains(&identity);
+        if is_new {
+            named.push(identity);
+        }
+        if named.len() <= most {
+            return;
+        }
+        let all = (is_new && named.len() == most + 1).then(|| named.clone());
+        let node = self.intern(&name, settings);
+        let uses: Vec<(NodeIndex, Micros)> = if let Some(named) = all {
+            let buckets = |identity: NodeIndex| {
+                self.graph[identity]
+                    .relations
+                    .iter()
+                    .map(move |(bucket, _)| (identity, *bucket))
+            };
+            named.into_iter().flat_map(buckets).collect()
+        } else {
+            vec![(identity, bucket)]
+        };
+        for (identity, bucket) in uses {
+            let user = self.graph[identity].entity.clone();
+            self.count_user(node, &user, bucket, settings);
         }
     }
 
@@ -386,11 +453,18 @@ impl TenantGraph {
                     node.sharing = None;
                 }
             }
-            let is_live = is_used || !node.detections.is_empty();
+            // Of a name nothing else says that many go by it.
+            let is_known = &*node.entity.kind == NAME && node.sharing.is_some();
+            let is_live = is_used || is_known || !node.detections.is_empty();
             if !is_live {
                 nodes.remove(&node.entity);
             }
             is_live
+        });
+        let graph = &self.graph;
+        self.named.retain(|_, named| {
+            named.retain(|identity| graph.contains_node(*identity));
+            !named.is_empty()
         });
         gone
     }

@@ -8,6 +8,7 @@ use crate::config::CorrelateSettings;
 use crate::model::incident::FINDINGS_MAX;
 use crate::model::{Detection, Entity, Finding, Incident, IncidentStatus, PathStep, Severity, time};
 
+use super::divide::Group;
 use super::graph::{Member, TenantGraph, ends};
 use super::reason::Reasons;
 use super::score::{band, score};
@@ -23,14 +24,10 @@ pub struct Assembled {
     pub is_led: bool,
 }
 
-/// The incident that `members` make, which are ordered by (time, id), or `None` when they are below the severity that stands alone and only
-/// one thing is told by them, or nothing but what informs.
-pub fn assemble(
-    tenant: &str,
-    graph: &TenantGraph,
-    numbers: &[Member],
-    settings: &CorrelateSettings,
-) -> Option<Assembled> {
+/// The incident that `group` makes, or `None` when it is below the severity that stands alone and only one thing is told by it, nothing but
+/// what informs, or what chance makes.
+pub fn assemble(tenant: &str, graph: &TenantGraph, group: &Group, settings: &CorrelateSettings) -> Option<Assembled> {
+    let numbers = &group.members;
     let members: Vec<&Detection> = numbers
         .iter()
         .filter_map(|member| Some(&graph.placed(*member)?.detection))
@@ -41,11 +38,12 @@ pub fn assemble(
         .map(|detection| detection.severity)
         .max()
         .unwrap_or(Severity::Informational);
-    let alone = is_one_thing(&members) || worst == Severity::Informational;
+    let is_chance = group.chance > settings.chance_max;
+    let alone = is_chance || is_one_thing(&members) || worst == Severity::Informational;
     if alone && worst < settings.single_severity {
         return None;
     }
-    let score_parts = score(&members, settings);
+    let score_parts = score(&members, group.chance, settings);
     let score = score_parts.iter().map(|part| part.points).sum::<f64>().min(100.0);
     let layers = layers(&members);
     let mut entities: HashSet<&Entity, RandomState> = HashSet::default();

@@ -94,6 +94,28 @@ pub struct Links {
     touched: Vec<Member>,
     /// Detections beside relations that are new: what is told of them may be other, though they are joined as they were.
     brushed: Vec<Member>,
+    /// Links that were looked at so far for the detection that is being added.
+    looked: u64,
+    examined: Examined,
+}
+
+/// How many links were looked at for each detection, by the power of two that is not below it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Examined(pub [u64; 32]);
+
+impl Examined {
+    /// So many or fewer links were looked at for this part of the detections; `None`: there were none.
+    pub fn quantile(&self, part: f64) -> Option<u64> {
+        let all: u64 = self.0.iter().sum();
+        let mut left = (all as f64 * part).ceil() as u64;
+        for (power, count) in self.0.iter().enumerate() {
+            if *count > 0 && left <= *count {
+                return Some(1 << power);
+            }
+            left -= count;
+        }
+        None
+    }
 }
 
 impl Links {
@@ -105,7 +127,13 @@ impl Links {
             sets: Sets::default(),
             touched: Vec::new(),
             brushed: Vec::new(),
+            looked: 0,
+            examined: Examined::default(),
         }
+    }
+
+    pub fn examined(&self) -> Examined {
+        self.examined
     }
 
     pub fn sets(&self) -> &Sets {
@@ -126,6 +154,7 @@ impl Links {
     }
 
     fn join(&mut self, a: Member, b: Member) {
+        self.looked += 1;
         if self.sets.join(a, b) {
             self.touched.push(a);
         }
@@ -136,10 +165,15 @@ impl Links {
         let Some(placed) = graph.placed(member) else { return };
         self.sets.add(member);
         self.touched.push(member);
+        self.looked = 0;
         for &node in &placed.anchors {
             if graph.specific(node, placed.detection.time) {
                 self.name(graph, node, member, placed.detection.time);
             }
+        }
+        let power = self.looked.max(1).next_power_of_two().trailing_zeros() as usize;
+        if let Some(count) = self.examined.0.get_mut(power) {
+            *count += 1;
         }
     }
 
@@ -225,6 +259,7 @@ impl Links {
 
     /// Goes over one relation.
     fn cross(&mut self, graph: &TenantGraph, step: &Step, slot: i64, how: As, member: Member) {
+        self.looked += 1;
         let is_flow = step.lead == Lead::Flow;
         match how {
             As::Named(_) if is_flow && step.forward => self.hand(graph, step, slot, member),

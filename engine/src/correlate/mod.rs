@@ -4,10 +4,13 @@
 //! added to as facts come, in a way that the order cannot show (link.rs); where a fact takes links away, or facts are let go of, what
 //! they held together is joined anew from those that are left.
 
+mod chance;
 mod cut;
+mod divide;
 mod graph;
 mod incident;
 mod link;
+mod name;
 mod reason;
 mod score;
 mod sets;
@@ -24,7 +27,10 @@ use crate::config::CorrelateSettings;
 use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Detection, Incident, IncidentStatus, Micros, Relation, time};
 
+use chance::Usual;
+use divide::divide;
 use graph::{Member, TenantGraph};
+pub use link::Examined;
 use link::Links;
 
 /// Facts are kept this much longer than the window reaches, so that an event within any source's lateness finds what it links to.
@@ -48,6 +54,7 @@ pub struct Correlator {
 struct Tenant {
     graph: TenantGraph,
     links: Links,
+    usual: Usual,
     /// Newest state of every incident that can still change.
     incidents: BTreeMap<Arc<str>, Incident>,
     /// Which of them a detection belongs to.
@@ -108,6 +115,7 @@ impl Correlator {
         for detection in detections {
             let tenant = self.tenants.entry(detection.tenant.as_str().into());
             let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
+            tenant.usual.learn(&detection);
             tenant.graph.add_detection(detection, &self.settings);
         }
     }
@@ -177,7 +185,7 @@ impl Correlator {
             .map(|tenant| tenant.expire(horizon, reach, window));
         let gone = gone.sum();
         self.tenants
-            .retain(|_, tenant| !tenant.graph.is_empty() || !tenant.incidents.is_empty());
+            .retain(|_, tenant| !tenant.graph.is_empty() || !tenant.incidents.is_empty() || !tenant.usual.is_empty());
         gone
     }
 
@@ -192,6 +200,29 @@ impl Correlator {
     /// is at that moment is counted over another.
     pub fn relations_start(settings: &CorrelateSettings, oldest: Micros) -> Micros {
         graph::identities_start(oldest, settings.window)
+    }
+
+    /// Where findings must be read from to know what was usual when the oldest finding, which is of `oldest`, was made.
+    pub fn history_start(oldest: Micros) -> Micros {
+        chance::history_start(oldest)
+    }
+
+    /// Counts a finding that links to nothing any more among those that say what is usual.
+    pub fn learn(&mut self, past: &Detection) {
+        let tenant = self.tenants.entry(past.tenant.as_str().into());
+        let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
+        tenant.usual.learn(past);
+    }
+
+    /// How many links were looked at for each detection.
+    pub fn examined(&self) -> Examined {
+        let mut all = Examined::default();
+        for tenant in self.tenants.values() {
+            for (all, count) in all.0.iter_mut().zip(tenant.links.examined().0) {
+                *all += count;
+            }
+        }
+        all
     }
 
     pub fn size(&self) -> GraphSize {
@@ -214,6 +245,7 @@ impl Tenant {
         Tenant {
             graph: TenantGraph::default(),
             links: Links::new(settings.window),
+            usual: Usual::default(),
             incidents: BTreeMap::new(),
             member_of: HashMap::default(),
             led: HashSet::default(),
@@ -239,6 +271,12 @@ impl Tenant {
         let mut todo = self.links.take_touched();
         let brushed = self.links.take_brushed();
         todo.extend(brushed.into_iter().filter(|member| self.is_led(*member)));
+        let changed = self.usual.take_changed();
+        if !changed.is_empty() {
+            let judged = self.graph.members();
+            let judged = judged.filter(|(_, placed)| changed.contains(&chance::hour_of(placed.detection.time)));
+            todo.extend(judged.map(|(member, _)| member));
+        }
         let mut seen: HashSet<Member> = HashSet::new();
         // Incidents that may change: those of every detection that is in a set that changed.
         let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -268,8 +306,10 @@ impl Tenant {
                     todo.extend(others.filter_map(|id| self.graph.find(id)));
                 }
             }
-            for members in cut::cut(&self.graph, members, settings) {
-                if let Some(made) = incident::assemble(name, &self.graph, &members, settings) {
+            let parts = cut::cut(&self.graph, members, settings).into_iter();
+            let groups = parts.flat_map(|part| divide(&self.graph, part, &mut self.usual, settings));
+            for group in groups {
+                if let Some(made) = incident::assemble(name, &self.graph, &group, settings) {
                     let id: Arc<str> = made.incident.incident_id.as_str().into();
                     if made.is_led {
                         self.led.insert(id.clone());
@@ -412,6 +452,9 @@ impl Tenant {
         for member in torn {
             self.links.add(&self.graph, member);
         }
+        let oldest = self.graph.members().map(|(_, placed)| placed.detection.time).min();
+        self.usual
+            .forget_before(oldest.map_or(horizon, |oldest| oldest.min(horizon)));
         count + self.graph.expire(horizon, reach, window, |node| self.links.holds(node))
     }
 }

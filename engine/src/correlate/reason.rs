@@ -11,6 +11,7 @@ use crate::model::{Entity, Micros, time};
 
 use super::graph::{Lead, Member, Step, TenantGraph};
 use super::link::{HOPS_MAX, Slots};
+use super::name::NAME;
 
 /// Relations that are looked at for one reason; a busier neighbourhood is told without its relations.
 const STEPS_MAX: usize = 20_000;
@@ -79,13 +80,13 @@ impl<'a> Reasons<'a> {
         })
     }
 
-    /// The most telling first: an identity in common, one that was handed on, a common address, everything else.
+    /// The most telling first: an identity in common, one that was handed on, a common address, host or name, everything else.
     fn look(&mut self, from: From<'_>) -> Option<Reason> {
         let same = |reasons: &Reasons, wanted: bool| {
             let mut anchors = from.anchors.iter();
             anchors.find_map(|anchor| {
                 let entity = &reasons.graph.node(*anchor).entity;
-                let other = (is_address(entity) == wanted).then(|| reasons.nearest(from, *anchor, Micros::MIN))??;
+                let other = (is_place(entity) == wanted).then(|| reasons.nearest(from, *anchor, Micros::MIN))??;
                 Some(Reason {
                     words: format!("same {entity} as \"{}\"", reasons.title(other)),
                     steps: Vec::new(),
@@ -242,6 +243,7 @@ impl<'a> Reasons<'a> {
     }
 }
 
-fn is_address(entity: &Entity) -> bool {
-    &*entity.kind == "address"
+/// What several may have in common.
+fn is_place(entity: &Entity) -> bool {
+    matches!(&*entity.kind, "address" | "host" | NAME)
 }

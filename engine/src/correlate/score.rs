@@ -14,6 +14,8 @@ use super::incident::{layers, techniques};
 const TECHNIQUE_POINTS: (f64, f64) = (2.0, 10.0);
 /// Points for each phase of an attack that follows an earlier one, and the most that progress can add.
 const PROGRESS_POINTS: (f64, f64) = (4.0, 16.0);
+/// Points for each time that chance is ten times less likely to make it than it may be, and the most that rarity can add.
+const RARITY_POINTS: (f64, f64) = (2.0, 8.0);
 /// Points for each layer of the stack after the first, and the most that layers can add.
 const LAYER_POINTS: (f64, f64) = (8.0, 24.0);
 
@@ -74,7 +76,7 @@ pub fn band(score: f64) -> Severity {
 }
 
 /// The contributions of `members`, which are ordered by (time, id).
-pub fn score(members: &[&Detection], settings: &CorrelateSettings) -> Vec<ScorePart> {
+pub fn score(members: &[&Detection], chance: f64, settings: &CorrelateSettings) -> Vec<ScorePart> {
     let mut parts = Vec::new();
     let worst = members.iter().max_by(|a, b| {
         let first = (b.time, &b.detection_id).cmp(&(a.time, &a.detection_id));
@@ -87,6 +89,11 @@ pub fn score(members: &[&Detection], settings: &CorrelateSettings) -> Vec<ScoreP
             worst.title
         );
         parts.push(part("severity", severity_points(worst.severity), why));
+    }
+    if members.len() > 1 && chance < settings.chance_max {
+        let why = format!("chance brings together what is as rare {}", rarity(chance));
+        let points = (settings.chance_max / chance).log10() * RARITY_POINTS.0;
+        parts.push(part("rarity", points.min(RARITY_POINTS.1).round(), why));
     }
     let techniques = techniques(members).len();
     if techniques > 1 {
@@ -106,6 +113,18 @@ pub fn score(members: &[&Detection], settings: &CorrelateSettings) -> Vec<ScoreP
     }
     parts.extend(criticality(members, settings));
     parts
+}
+
+/// How often chance makes something, for people.
+fn rarity(a_day: f64) -> String {
+    let days = 1.0 / a_day;
+    match days {
+        ..1.5 => "once a day".to_owned(),
+        ..60.0 => format!("once in {days:.0} days"),
+        ..730.0 => format!("once in {:.0} months", days / 30.4),
+        ..36_500.0 => format!("once in {:.0} years", days / 365.25),
+        _ => "less than once in a hundred years".to_owned(),
+    }
 }
 
 fn part(name: &str, points: f64, why: String) -> ScorePart {

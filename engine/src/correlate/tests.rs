@@ -658,7 +658,8 @@ fn each_part_of_a_score_is_told_and_more_evidence_never_takes_away() {
     );
     assert_eq!(part("layers").0, 8.0);
     assert_eq!(part("criticality"), (25.0, "it reached collection:patients-eu".into()));
-    assert_eq!(whole.score, 60.0);
+    assert_eq!(part("rarity").0, 8.0);
+    assert_eq!(whole.score, 68.0);
     assert!(scored(&all[..2]).score < whole.score);
     // The other way round it is no progress.
     let back = [

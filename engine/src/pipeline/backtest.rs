@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 
 use super::PipelineError;
-use super::boot::{at, columns};
+use super::boot::{at, columns, learn};
 use super::history::{self, Replayed, Span};
 use crate::config::{CorrelateSettings, HIDDEN};
 use crate::correlate::Correlator;
@@ -92,16 +92,21 @@ pub async fn backtest(
     let mut stored_versions: Vec<String> = own.iter().map(|detection| detection.plugin_version.clone()).collect();
     stored_versions.sort();
     stored_versions.dedup();
-    let incidents_of = |mine: Vec<Detection>| {
+    let incidents_of = async |mine: Vec<Detection>| {
+        let facts = [others.clone(), mine].concat();
+        let first = facts.iter().map(|detection| detection.time).min();
         let mut correlator = Correlator::new(settings.clone());
-        correlator.apply([others.clone(), mine].concat(), relations.clone());
+        if let Some(first) = first {
+            learn(session, &mut correlator, first, first).await?;
+        }
+        correlator.apply(facts, relations.clone());
         let mut incidents = correlator.changes();
         incidents.retain(|incident| incident.status == IncidentStatus::Open);
-        incidents
+        Ok::<_, PipelineError>(incidents)
     };
     let (same_incidents, incidents) = compare_incidents(
-        incidents_of(own.clone()),
-        incidents_of(after.values().cloned().collect()),
+        incidents_of(own.clone()).await?,
+        incidents_of(after.values().cloned().collect()).await?,
     );
     let (same_detections, detections) = compare_detections(own, after);
     Ok(Backtest {
