@@ -148,7 +148,12 @@ impl<'a> Scene<'a> {
         match self.telling {
             Some(Apart::ByOthers(company)) if is_new => {
                 let person = company.people[self.rng.random_range(0..company.people.len())].clone();
-                let address = format!("203.0.113.{}", self.rng.random_range(100..250));
+                let address = format!(
+                    "100.{}.{}.{}",
+                    64 + self.campaign.unwrap_or(0),
+                    self.steps,
+                    self.rng.random_range(1..250)
+                );
                 self.actor = Actor::new(self.rng, person, address);
             }
             Some(Apart::Later(by)) => start += self.steps as Micros * by,

@@ -8,16 +8,18 @@ pub struct Placed {
     /// `None` for ordinary work, which belongs to nothing.
     pub campaign: Option<usize>,
     pub incident: Option<String>,
+    /// The event that it speaks of.
+    pub event: String,
 }
 
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Score {
-    /// Campaigns with at least two detections, and what became of them.
+    /// Campaigns of which detections speak of at least two events, and what became of them.
     pub campaigns: usize,
     pub whole: usize,
     pub split: usize,
     pub merged: usize,
-    /// Campaigns of which fewer than two detections were found: there was nothing to join.
+    /// Campaigns of which fewer were found: there was nothing to join.
     pub unseen: usize,
     /// Of all pairs of detections in one incident, those of one campaign; and of all pairs of one campaign, those in one incident.
     pub precision: f64,
@@ -62,15 +64,22 @@ pub fn score(placed: &[Placed]) -> Score {
     };
     let mut owners: BTreeMap<&str, BTreeSet<Option<usize>>> = BTreeMap::new();
     let mut places: BTreeMap<usize, Vec<&Option<String>>> = BTreeMap::new();
+    let mut events: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for placed in placed {
         if let Some(incident) = &placed.incident {
             owners.entry(incident).or_default().insert(placed.campaign);
         }
         if let Some(campaign) = placed.campaign {
             places.entry(campaign).or_default().push(&placed.incident);
+            events.entry(campaign).or_default().insert(&placed.event);
         }
     }
-    for places in places.values().filter(|places| places.len() > 1) {
+    places.retain(|campaign, _| {
+        let is_seen = events.get(campaign).is_some_and(|events| events.len() > 1);
+        score.unseen += usize::from(!is_seen);
+        is_seen
+    });
+    for places in places.values() {
         score.campaigns += 1;
         let distinct: BTreeSet<_> = places.iter().collect();
         let alone = places.iter().any(|place| place.is_none());
@@ -83,7 +92,6 @@ pub fn score(placed: &[Placed]) -> Score {
         score.split += usize::from(distinct.len() > 1 || alone);
         score.whole += usize::from(distinct.len() == 1 && !alone && !is_merged);
     }
-    score.unseen = places.values().filter(|places| places.len() < 2).count();
     score.false_incidents = owners
         .values()
         .filter(|owners| owners.iter().all(Option::is_none))
@@ -99,8 +107,14 @@ mod tests {
         let place = |(campaign, incident): &(Option<usize>, Option<&str>)| Placed {
             campaign: *campaign,
             incident: incident.map(str::to_owned),
+            event: String::new(),
         };
-        of.iter().map(place).collect()
+        let placed = of.iter().map(place).enumerate();
+        let named = placed.map(|(at, placed)| Placed {
+            event: at.to_string(),
+            ..placed
+        });
+        named.collect()
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! `cargo xtask eval detectors [--data DIR] [--json FILE]`: builds the detectors and measures them on the labelled data sets.
-//! `cargo xtask eval correlation [--seed N] [--events N] [--show CASE]`: and how well incidents tell attacks apart.
+//! `cargo xtask eval correlation [--seed N] [--events N] [--data DIR] [--show CASE|impure]`: and how well incidents tell attacks apart.
 //! `cargo xtask eval sigma [--data DIR]`: compares what Sigma rules find with what rsigma finds with them.
 //! `cargo xtask eval coverage [--data DIR]`: builds them and lists the techniques that they are about.
 

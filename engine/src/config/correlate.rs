@@ -18,7 +18,8 @@ pub struct CorrelateSettings {
     pub members_max: usize,
     /// What the graph may take in memory, as it is estimated; beyond it the oldest facts are let go of.
     pub memory_bytes_max: usize,
-    /// Findings that chance brings together more often than this, in incidents a day and tenant, make none.
+    /// Findings that chance brings together more often than this, in incidents a day and tenant, make none. It is so for findings of
+    /// medium severity; high ones are believed three times as readily, low ones a third as readily.
     pub chance_max: f64,
     /// By kind of entity: one that more identities use within the window links nobody. A kind that is not named has no bound.
     pub identities_max: BTreeMap<String, usize>,

@@ -29,10 +29,12 @@ const FIRINGS_MAX: usize = 4_096;
 /// Firings of one identity that a day adds to the population: an attack makes many, and for once.
 const DAILY_MAX: u32 = 3;
 
-/// What is believed before anything is known: a finding in a day, among a hundred identities.
-const PRIOR_HOURS: f64 = 24.0;
+/// What is believed before anything is known: a finding in a working day, among a hundred identities.
+const PRIOR_HOURS: f64 = 8.0;
 const PRIOR_FINDINGS: f64 = 1.0;
 const PRIOR_POPULATION: f64 = 100.0;
+/// Pairs of findings of one identity that weigh as much as that belief.
+const PRIOR_PAIRS: f64 = 4.0;
 
 /// A rule that somebody tripped in an hour, as hashes.
 type Firing = (u64, u64);
@@ -213,7 +215,7 @@ fn population(daily: HashMap<(u64, Micros), u32, RandomState>) -> f64 {
     }
     let all: f64 = each.values().sum();
     let same: f64 = each.values().map(|count| count * (count - 1.0)).sum();
-    (all * (all - 1.0).max(0.0) + PRIOR_POPULATION) / (same + 1.0)
+    (all * (all - 1.0).max(0.0) + PRIOR_POPULATION * PRIOR_PAIRS) / (same + PRIOR_PAIRS)
 }
 
 impl Rates {

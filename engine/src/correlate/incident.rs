@@ -38,7 +38,7 @@ pub fn assemble(tenant: &str, graph: &TenantGraph, group: &Group, settings: &Cor
         .map(|detection| detection.severity)
         .max()
         .unwrap_or(Severity::Informational);
-    let is_chance = group.chance > settings.chance_max;
+    let is_chance = group.chance > chance_max(worst, settings);
     let alone = is_chance || is_one_thing(&members) || worst == Severity::Informational;
     if alone && worst < settings.single_severity {
         return None;
@@ -75,6 +75,16 @@ pub fn assemble(tenant: &str, graph: &TenantGraph, group: &Group, settings: &Cor
         path,
     };
     Some(Assembled { incident, is_led })
+}
+
+/// How often a day chance may make an incident. A finding of high severity is believed sooner than one of medium.
+pub fn chance_max(worst: Severity, settings: &CorrelateSettings) -> f64 {
+    let times = match worst {
+        Severity::Informational | Severity::Low => 0.3,
+        Severity::Medium => 1.0,
+        Severity::High | Severity::Critical => 3.0,
+    };
+    settings.chance_max * times
 }
 
 /// Whether nothing is linked to anything else: repeats of a finding are one step of a path, and two rules that speak of one event say

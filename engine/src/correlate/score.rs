@@ -90,10 +90,10 @@ pub fn score(members: &[&Detection], chance: f64, settings: &CorrelateSettings) 
         );
         parts.push(part("severity", severity_points(worst.severity), why));
     }
-    if members.len() > 1 && chance < settings.chance_max {
+    if members.len() > 1 && chance.is_finite() {
         let why = format!("chance brings together what is as rare {}", rarity(chance));
         let points = (settings.chance_max / chance).log10() * RARITY_POINTS.0;
-        parts.push(part("rarity", points.min(RARITY_POINTS.1).round(), why));
+        parts.push(part("rarity", points.clamp(0.0, RARITY_POINTS.1).round(), why));
     }
     let techniques = techniques(members).len();
     if techniques > 1 {

@@ -342,7 +342,7 @@ fn the_window_ends_links() {
     let who = [(Actor, "session:s")];
     let apart = |gap| {
         incidents(vec![(
-            vec![detection("a", 0, Low, &who), detection("b", gap, Low, &who)],
+            vec![detection("a", 0, High, &who), detection("b", gap, High, &who)],
             vec![],
         )])
     };
@@ -356,8 +356,8 @@ fn what_is_old_is_let_go_and_a_young_incident_keeps_its_members() {
     let who = [(Actor, "session:s")];
     correlator.apply(
         vec![
-            detection("a", 0, Low, &who),
-            detection("b", 5 * HOUR, Low, &who),
+            detection("a", 0, High, &who),
+            detection("b", 5 * HOUR, High, &who),
             detection("c", 0, Low, &[(Actor, "session:t")]),
         ],
         vec![relation("principal:p", "used-from", "address:192.0.2.9", 0)],
@@ -369,7 +369,7 @@ fn what_is_old_is_let_go_and_a_young_incident_keeps_its_members() {
         2,
         "the lonely one is gone, the incident's are not"
     );
-    correlator.apply(vec![detection("d", 9 * HOUR, Low, &who)], vec![]);
+    correlator.apply(vec![detection("d", 9 * HOUR, High, &who)], vec![]);
     let changes = correlator.changes();
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].detection_ids.len(), 3);
@@ -695,4 +695,129 @@ fn an_identity_with_thousands_of_keys_and_addresses_is_one_incident() {
     assert_eq!(found[0].detection_ids.len(), 3_000);
     // Every pair is 4,500,000 walks, which take minutes.
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
+/// Three days in which every hour ten people trip a rule each, as people do.
+fn ordinary_days() -> Vec<Detection> {
+    let mut detections = Vec::new();
+    for n in 0..720i64 {
+        let person = format!("principal:p{}@acme.example", n * 7 % 300);
+        let noise = tripped(&format!("noise-{}", n % 10), n * 6 * MINUTE, &person);
+        detections.push(noise);
+    }
+    detections
+}
+
+/// A finding of the rule.
+fn tripped(rule: &str, at: Micros, person: &str) -> Detection {
+    Detection {
+        rule: rule.into(),
+        severity: Severity::Medium,
+        ..detection(&format!("{rule}-{at}"), at, Low, &[(Actor, person)])
+    }
+}
+
+#[test]
+fn what_happens_every_day_makes_no_incident_and_belongs_to_none_that_it_is_far_from() {
+    let end = 72 * HOUR;
+    let with = |more: &[Detection]| {
+        let found = incidents(vec![([ordinary_days(), more.to_vec()].concat(), vec![])]);
+        let ours = |incident: &Incident| incident.entities.contains(&"principal:eve@acme.example".to_owned());
+        let found: Vec<Incident> = found.into_iter().filter(ours).collect();
+        found
+            .iter()
+            .map(|incident| incident.detection_ids.len())
+            .collect::<Vec<_>>()
+    };
+    let eve = |rule: &str, at: Micros| tripped(rule, end + at, "principal:eve@acme.example");
+    let (usual, other) = (eve("noise-1", 0), eve("noise-2", 2 * HOUR));
+    let (rare, rarer) = (eve("rare", 3 * HOUR), eve("rarer", 4 * HOUR));
+    assert_eq!(with(&[usual.clone(), other.clone()]), [0; 0]);
+    assert_eq!(with(&[rare.clone(), rarer.clone()]), [2]);
+    assert_eq!(with(&[usual, rare.clone(), rarer.clone()]), [2], "it is hours away");
+    assert_eq!(
+        with(&[eve("noise-1", 3 * HOUR + MINUTE), rare, rarer]),
+        [3],
+        "a minute away"
+    );
+}
+
+#[test]
+fn what_is_usual_does_not_depend_on_the_order_of_arrival_or_on_a_restart() {
+    let mut detections = ordinary_days();
+    for (rule, at) in [("rare", 40), ("rarer", 41), ("noise-3", 41), ("rarest", 43)] {
+        detections.push(tripped(rule, at * HOUR + MINUTE, "principal:p7@acme.example"));
+    }
+    let expected = incidents(vec![(detections.clone(), vec![])]);
+    assert!(!expected.is_empty());
+    for seed in 0..8 {
+        let found = incidents(shuffled((detections.clone(), vec![]), seed, 5));
+        assert!(found == expected, "incidents differ with seed {seed}");
+    }
+    // As the tables give them back at hour 44, of which an hour before the window is kept whole.
+    let now = 44 * HOUR;
+    let oldest = Correlator::retention_start(&settings(), now);
+    let mut again = Correlator::new(settings());
+    for past in detections
+        .iter()
+        .filter(|found| found.time < oldest && found.time >= Correlator::history_start(oldest))
+    {
+        again.learn(past);
+    }
+    let kept = detections
+        .iter()
+        .filter(|found| found.time >= oldest && found.time <= now);
+    again.resume(kept.cloned().collect(), Vec::new(), Vec::new());
+    let found = again.changes();
+    let ours = |incident: &Incident| incident.entities.contains(&"principal:p7@acme.example".to_owned());
+    let young = |all: &[Incident]| {
+        all.iter()
+            .filter(|incident| ours(incident))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(young(&found), young(&expected));
+    assert_eq!(young(&found).len(), 1);
+}
+
+#[test]
+fn an_account_name_joins_the_identities_of_a_person_and_not_those_of_a_function() {
+    let of = |name: &str| {
+        let mail = format!("principal:{name}@acme.example");
+        let session = format!("session:arn:aws:sts::1:assumed-role/dev/{name}");
+        vec![
+            detection("asks", 0, Low, &[(Actor, &mail)]),
+            detection("grants", HOUR, Low, &[(Actor, &session)]),
+        ]
+    };
+    let found = incidents(vec![(of("ann.lee"), vec![])]);
+    assert_eq!(told(&found[0]), ["the first finding", "same name:ann.lee as \"asks\""]);
+    let many = |name: &str| {
+        let uses = |n: usize| {
+            relation(
+                &format!("principal:arn:aws:iam::{n}:user/{name}"),
+                "used-from",
+                &format!("address:192.0.2.{n}"),
+                0,
+            )
+        };
+        (0..20).map(uses).collect::<Vec<_>>()
+    };
+    assert!(incidents(vec![(of("deploy"), many("deploy"))]).is_empty());
+    assert!(incidents(vec![(of("deploy"), vec![]), (vec![], many("deploy"))]).is_empty());
+    assert_eq!(incidents(vec![(of("ann.lee"), many("deploy"))]).len(), 1);
+}
+
+#[test]
+fn a_host_joins_until_many_are_seen_on_it() {
+    let on = |name: &str, at, who: &str| detection(name, at, Low, &[(Actor, who), (Context, "host:web-1")]);
+    let two = vec![
+        on("a", 0, "principal:x@y.example"),
+        on("bb", MINUTE, "address:192.0.2.1"),
+    ];
+    assert_eq!(incidents(vec![(two.clone(), vec![])]).len(), 1);
+    let many: Vec<Detection> = (2..20i64)
+        .map(|n| on(&format!("{n:05}"), n * MINUTE, &format!("address:192.0.2.{n}")))
+        .collect();
+    assert!(incidents(vec![(two, vec![]), (many, vec![])]).is_empty());
 }
