@@ -42,7 +42,7 @@ async fn main() -> Result<()> {
         "blast_radius('principal:p77@example.com', 1)",
         "blast_radius('principal:p77@example.com', 3)",
         "blast_radius('principal:p77@example.com', 6)",
-        "blast_radius('address:10.0.3.7', 3)",
+        "blast_radius('address:10.0.1.7', 3)",
     ] {
         let mut times: Vec<Duration> = Vec::new();
         let mut found = 0;

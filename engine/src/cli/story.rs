@@ -125,13 +125,13 @@ fn what_happened(facts: &Facts, who: &[Named], furthest: Option<usize>) -> Strin
         more => format!("{more} findings"),
     };
     let when = match last_time - first_time {
-        0 => format!(" at {}", clock(first_time)),
-        length => format!(
-            " within {}, from {} to {} UTC",
-            duration(length),
-            clock(first_time),
-            clock(last_time)
-        ),
+        0 => format!(" at {} UTC", clock(first_time)),
+        length => {
+            let (first, last) = (clock(first_time), clock(last_time));
+            let is_one_day = first.get(..10) == last.get(..10);
+            let last = last.get(11..).filter(|_| is_one_day).unwrap_or(&last);
+            format!(" within {}, from {first} to {last} UTC", duration(length))
+        }
     };
     let mut text = count + &when;
     if !facts.incident.layers.is_empty() {

@@ -64,23 +64,17 @@ pub fn technique_name(id: &str) -> Option<&'static str> {
 }
 
 /// What ATLAS has against `techniques`, each with those of them that it is for; what is for most of them first. A technique of ATT&CK has
-/// the mitigations of those of ATLAS that adapt it, and a part of a technique has its own or else those of the whole.
+/// the mitigations of those of ATLAS that adapt it, and a part of a technique those of the whole beside its own.
 pub fn mitigations(techniques: &[String]) -> Vec<(&'static Mitigation, Vec<&str>)> {
     let mut found: Vec<(&Mitigation, Vec<&str>)> =
         MITIGATIONS.iter().map(|mitigation| (mitigation, Vec::new())).collect();
-    for technique in techniques {
-        let is_for = |mitigation: &Mitigation, id: &str| {
-            mitigation
-                .techniques
-                .iter()
-                .any(|of| *of == id || TECHNIQUES.get(of).is_some_and(|technique| technique.adapts == id))
-        };
-        let ids = [Some(technique.as_str()), whole(technique)].into_iter().flatten();
-        let known = ids
-            .into_iter()
-            .find(|id| MITIGATIONS.iter().any(|mitigation| is_for(mitigation, id)));
+    for technique in techniques.iter().filter(|technique| !technique.is_empty()) {
         for (mitigation, of) in &mut found {
-            if known.is_some_and(|id| is_for(mitigation, id)) {
+            let is_for = |id: &str| {
+                let mut held = mitigation.techniques.iter();
+                held.any(|of| *of == id || TECHNIQUES.get(of).is_some_and(|technique| technique.adapts == id))
+            };
+            if is_for(technique) || whole(technique).is_some_and(is_for) {
                 of.push(technique);
             }
         }
@@ -125,8 +119,12 @@ mod tests {
             found[0].1, "AML.T0051.000 AML.T0053",
             "what is for most comes first: {found:?}"
         );
-        // Memory hardening names the whole technique and one part; another part has that of the whole.
+        // Guardrails are for the whole technique, checks of agents' input for the part too.
+        let found = of(&["AML.T0051.000"]);
+        assert!(has(&found, "AML.M0020", "AML.T0051.000") && has(&found, "AML.M0033", "AML.T0051.000"));
         assert!(has(&of(&["AML.T0080.001"]), "AML.M0031", "AML.T0080.001"));
+        // One of ATT&CK has those of the technique of ATLAS that adapts it.
+        assert!(has(&of(&["T1204.002"]), "AML.M0018", "T1204.002"));
         assert_eq!(of(&["T9999", ""]), []);
     }
 }

@@ -9,7 +9,9 @@ use crate::model::{Incident, Severity, shorten_hashes};
 /// A path shows so many of its first and of its last steps.
 const STEPS_SHOWN: (usize, usize) = (20, 10);
 const ADVICE_MAX: usize = 5;
-const MITIGATIONS_MAX: usize = 5;
+const MITIGATIONS_MAX: usize = 4;
+/// Techniques that are told of one mitigation.
+const TECHNIQUES_SHOWN: usize = 3;
 /// Of what a detector saw; the detection has it whole.
 const MESSAGE_BYTES: usize = 300;
 
@@ -25,7 +27,7 @@ pub fn page(incident: &Incident, story: &Story, look: Look) -> String {
     page.named("From where", &story.from_where);
     page.named("What was reached", &story.reached);
     page.steps(&story.steps, &incident.incident_id);
-    page.head(&format!("Score: {:.0} of 100", incident.score));
+    page.head("Why so severe");
     for part in &incident.score_parts {
         page.line(2, 7, &format!("{:>+4.0} {}", part.points, part.why));
     }
@@ -54,7 +56,10 @@ impl Page {
             Severity::Medium => "33",
             Severity::Low | Severity::Informational => "0",
         };
-        self.painted(severity, incident.severity.text());
+        self.painted(
+            severity,
+            &format!("{}, {:.0} of 100", incident.severity, incident.score),
+        );
         // The id is what people copy: it stays whole.
         let into = incident.merged_into.as_ref();
         let into = into.map_or(String::new(), |into| format!(" into {}", harmless_line(into)));
@@ -229,7 +234,13 @@ impl Page {
             self.line(2, 2, "So that it does not happen again (MITRE ATLAS):");
         }
         for mitigation in story.mitigations.iter().take(MITIGATIONS_MAX) {
-            let of = list(&mitigation.techniques);
+            let mut of = mitigation.techniques.clone();
+            let more = of.len().saturating_sub(TECHNIQUES_SHOWN);
+            if more > 0 {
+                of.truncate(TECHNIQUES_SHOWN);
+                of.push(format!("{more} more"));
+            }
+            let of = list(&of);
             self.line(
                 2,
                 4,

@@ -109,9 +109,9 @@ fn told(facts: &Facts, look: Look) -> String {
 fn a_story_says_who_did_what_why_it_belongs_and_what_to_do() {
     let text = told(&facts("a"), PLAIN);
     for line in [
-        "High",
+        "High, 62 of 100",
         "incident 0123, revision 2, open",
-        "  2 findings within 1 min, from 2026-03-02 08:42:04 to 2026-03-02 08:43:39 UTC, in gateway; by principal:a. It began with \
+        "  2 findings within 1 min, from 2026-03-02 08:42:04 to 08:43:39 UTC, in gateway; by principal:a. It began with \
          \"d1 a\"; the worst is \"d2 a\"; it came as far as execution.",
         "  principal:a (2 findings)",
         "  address:a (2 findings): a",
@@ -124,7 +124,7 @@ fn a_story_says_who_did_what_why_it_belongs_and_what_to_do() {
         "    2 08:42:51 issued",
         "               why: joins \"d2\" to the rest",
         "               why: same address:a as \"d1\"",
-        "Score: 62 of 100",
+        "Why so severe",
         "   +50 a",
         "  Seen: AI model access and execution.",
         "  - d2 a: Revoke it. a",
