@@ -19,6 +19,8 @@ mod run;
 mod score;
 #[path = "eval/set.rs"]
 mod set;
+#[path = "eval/taxonomy.rs"]
+mod taxonomy;
 
 use std::path::{Path, PathBuf};
 

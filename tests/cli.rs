@@ -6,7 +6,9 @@ use std::process::{Command, Output};
 use crate::support::*;
 
 fn sentrail(arguments: &[&str]) -> Output {
-    Command::new(SENTRAIL).args(arguments).output().unwrap()
+    // Whoever runs the tests may have a terminal of some width.
+    let mut command = Command::new(SENTRAIL);
+    command.args(arguments).env_remove("COLUMNS").output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -145,6 +147,7 @@ fn an_attack_is_one_incident_that_sql_search_and_show_agree_on() {
     let mut fields = shown.clone();
     let evidence = fields.as_object_mut().unwrap().remove("evidence").unwrap();
     fields.as_object_mut().unwrap().remove("path").unwrap();
+    let told = fields.as_object_mut().unwrap().remove("story").unwrap();
     assert_eq!(fields, *same);
     assert!(
         same["score_parts"][0]["why"].is_string() && same["first_time"].is_string(),
@@ -157,9 +160,66 @@ fn an_attack_is_one_incident_that_sql_search_and_show_agree_on() {
             .iter()
             .all(|detection| detection["title"].is_string() && detection["event_ids"][0].is_string())
     );
+    // The story: who, from where, step by step with names of techniques, the rules' advice and what comes later in an attack.
     let story = text(&sentrail(&["incident", "show", id, "--data", data]).stdout);
     let long = story.split(|c: char| !c.is_alphanumeric()).find(|word| word.len() > 32);
     assert_eq!(long, None, "{story}");
+    for head in [
+        "What happened",
+        "Who",
+        "From where",
+        "What was reached",
+        "Step by step",
+        "What may come next",
+        "What to do",
+    ] {
+        assert!(story.lines().any(|line| line == head), "{head}: {story}");
+    }
+    assert_eq!(
+        told["steps"].as_array().unwrap().len(),
+        shown["path"].as_array().unwrap().len()
+    );
+    assert!(
+        story.contains("Account Manipulation: Additional Cloud Credentials (T1098.001)"),
+        "{story}"
+    );
+    let advice = told["advice"][0]["text"].as_str().unwrap();
+    assert!(story.contains(advice), "{advice} is not in {story}");
+    assert!(story.contains("AML.M00"), "{story}");
+    let mut narrow = Command::new(SENTRAIL);
+    narrow
+        .args(["incident", "show", id, "--data", data])
+        .env("COLUMNS", "72");
+    let narrow = text(&narrow.output().unwrap().stdout);
+    // Below the title lines are as wide as that, but for names that are longer.
+    let mut wide = narrow.lines().skip(1).filter(|line| line.chars().count() > 72);
+    assert!(wide.all(|line| line.split_whitespace().count() == 1), "{narrow}");
+
+    // The same path as edges; and what the stolen key and its address lead to, in one view.
+    let count = |query: &str| sql(query, "csv").trim().rsplit('\n').next().unwrap().to_owned();
+    assert_eq!(
+        count(&format!("SELECT count(*) FROM attack_path('{id}')")),
+        told["steps"].as_array().unwrap().len().to_string()
+    );
+    let address = told["from_where"][0]["entity"].as_str().unwrap();
+    let users = count(&format!(
+        "SELECT count(*) FROM related('{address}', '2000-01-01') WHERE direction = 'in'"
+    ));
+    assert!(users.parse::<u32>().unwrap() >= 2, "{users} used {address}");
+    let actor = told["who"][0]["entity"].as_str().unwrap();
+    assert_eq!(
+        count(&format!(
+            "SELECT count(*) FROM blast_radius('{actor}', 6) WHERE entity = '{address}' AND cut IS NULL"
+        )),
+        "1",
+        "{actor} was at {address}"
+    );
+    let wrong = sentrail(&["sql", "--data", data, "SELECT * FROM blast_radius('nobody', 3)"]);
+    assert!(
+        !wrong.status.success() && text(&wrong.stderr).contains("KIND:VALUE"),
+        "{}",
+        text(&wrong.stderr)
+    );
     let dot = text(&sentrail(&["incident", "show", id, "--data", data, "--format", "dot"]).stdout);
     assert!(dot.starts_with("digraph") && dot.contains(" -> "));
     assert!(text(&sentrail(&["incident", "list", "--data", data]).stdout).contains(&id[..8]));

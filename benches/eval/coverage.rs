@@ -10,6 +10,8 @@ use sentrail::config::PluginSettings;
 use sentrail::detect;
 use serde::Deserialize;
 
+use super::taxonomy;
+
 /// A technique of ATLAS that the case studies have, in steps that telemetry can show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Technique {
@@ -52,6 +54,20 @@ pub fn write(plugins: &Path, data: &Path) -> Result<()> {
     match std::fs::read_to_string(data.join(STEPS)) {
         Ok(steps) => put(&table, &to_table(&techniques(&steps)?))?,
         Err(_) => println!("skipped: {STEPS} is absent, schemas/atlas.tsv stays as it is"),
+    }
+    let (names, mitigations) = (
+        root().join("schemas/techniques.tsv"),
+        root().join("schemas/mitigations.tsv"),
+    );
+    let held = std::fs::read_to_string(&mitigations).unwrap_or_default();
+    match taxonomy::tables(data, &held)? {
+        Some((of_techniques, of_mitigations)) => {
+            put(&names, &of_techniques)?;
+            put(&mitigations, &of_mitigations)?;
+        }
+        None => println!(
+            "skipped: a taxonomy is absent, schemas/techniques.tsv and schemas/mitigations.tsv stay as they are"
+        ),
     }
     put(&root().join("plugins/COVERAGE.md"), &page(plugins)?)
 }
@@ -167,7 +183,7 @@ fn techniques(cases: &str) -> Result<Vec<Technique>> {
 }
 
 /// `AML.T0051` of `AML.T0051.001`.
-fn parent(id: &str) -> Option<&str> {
+pub fn parent(id: &str) -> Option<&str> {
     let (parent, sub) = id.rsplit_once('.')?;
     (sub.len() == 3 && sub.bytes().all(|byte| byte.is_ascii_digit())).then_some(parent)
 }

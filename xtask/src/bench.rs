@@ -7,7 +7,16 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cargo, plugins, target_dir};
 
-const NAMES: [&str; 7] = ["e2e", "decode", "memory", "freshness", "correlate", "sigma", "plugins"];
+const NAMES: [&str; 8] = [
+    "e2e",
+    "decode",
+    "memory",
+    "freshness",
+    "correlate",
+    "graph",
+    "sigma",
+    "plugins",
+];
 
 /// What `decode` is compared with: releases of one day, so that the figures can be repeated.
 const PYTHON_READERS: [&str; 2] = ["duckdb==2.0.0", "polars==2.1.0"];

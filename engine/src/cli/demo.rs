@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::incident::story;
+use super::incident::told;
 use super::run::summary;
+use super::terminal::Look;
 use crate::model::{Incident, IncidentStatus};
 use crate::pipeline::{self, Running, Status};
 use crate::query::harmless;
@@ -204,7 +205,7 @@ async fn show(running: &Running, data: &Path) -> anyhow::Result<Vec<Incident>> {
     match incidents.split_first() {
         None => bail!("the simulated attack gave no incident; look into {}", data.display()),
         Some((worst, others)) => {
-            outln!("{}", story(worst))?;
+            outln!("{}", told(&session, worst.clone(), Look::of_output()).await?)?;
             for other in others {
                 outln!(
                     "also: {}  {}  {}",
@@ -231,8 +232,7 @@ fn queries(
     let sentrail = std::env::args().next().unwrap_or_else(|| "sentrail".into());
     outln!("ask further:")?;
     outln!(
-        "  {sentrail} sql --data {data} \"SELECT step, time, action, from_entity, to_entity, technique FROM incident_path \
-              WHERE incident_id = '{id}' ORDER BY step\""
+        "  {sentrail} sql --data {data} \"SELECT step, time, from_entity, kind, to_entity, technique FROM attack_path('{id}')\""
     )?;
     let address = worst
         .entities

@@ -9,8 +9,10 @@ use datafusion::prelude::SessionContext;
 use serde_json::{Map, Value};
 
 use super::DataDirectory;
+use super::story::{Facts, Story, page::page};
+use super::terminal::Look;
 use crate::model::text::{harmless_json, harmless_line};
-use crate::model::{Incident, shorten_hashes, time::to_rfc3339};
+use crate::model::{Incident, shorten_hashes};
 use crate::pipeline;
 use crate::query::{self, Format};
 
@@ -23,7 +25,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = ListFormat::Text)]
         format: ListFormat,
     },
-    /// One incident with its attack path.
+    /// One incident as a story: who did what, in which order, why it belongs together, and what to do.
     Show(Show),
 }
 
@@ -58,9 +60,11 @@ pub async fn incident(command: Command) -> anyhow::Result<()> {
             let session = super::query::session(&data.data).await?;
             let incident = find(&session, &id).await?;
             match format {
-                ShowFormat::Text => super::out(&story(&incident))?,
+                ShowFormat::Text => super::out(&told(&session, incident, Look::of_output()).await?)?,
                 ShowFormat::Json => {
-                    let whole = whole(&session, &incident.incident_id).await?;
+                    let mut whole = whole(&session, &incident.incident_id).await?;
+                    let story = Story::of(&Facts::of(&session, incident).await?);
+                    whole.insert("story".to_owned(), serde_json::to_value(story)?);
                     super::out(&format!("{}\n", harmless_json(&serde_json::to_string_pretty(&whole)?)))?;
                 }
                 ShowFormat::Dot => super::out(&dot(&incident))?,
@@ -68,6 +72,12 @@ pub async fn incident(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// The incident's story, for people.
+pub async fn told(session: &SessionContext, incident: Incident, look: Look) -> anyhow::Result<String> {
+    let facts = Facts::of(session, incident).await?;
+    Ok(page(&facts.incident, &Story::of(&facts), look))
 }
 
 async fn list(data: &Path, format: ListFormat) -> anyhow::Result<()> {
@@ -112,7 +122,7 @@ async fn whole(session: &SessionContext, id: &str) -> anyhow::Result<Map<String,
 }
 
 /// Rows as objects with the columns as fields, written as `sentrail sql --format json` writes them.
-async fn objects(session: &SessionContext, sql: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
+pub async fn objects(session: &SessionContext, sql: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
     let mut lines = Vec::new();
     query::render(&query::sql(session, sql).await?, Format::Json, &mut lines)?;
     let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<Map<String, Value>>();
@@ -140,60 +150,6 @@ pub async fn find(session: &SessionContext, prefix: &str) -> anyhow::Result<Inci
         1 => found.pop().context("one was found"),
         more => bail!("{more} incidents begin with `{prefix}`; give more characters"),
     }
-}
-
-/// The incident as a story, for a terminal: what came from logs can neither steer it nor look like lines of it. Hashes are shortened; `--format json` has them whole.
-pub fn story(incident: &Incident) -> String {
-    let mut text = String::new();
-    let w = &mut text;
-    let _ = writeln!(w, "{}", harmless_line(&incident.title));
-    let _ = writeln!(
-        w,
-        "  incident    {}  revision {}  {}",
-        harmless_line(&incident.incident_id),
-        incident.revision,
-        incident.status.text()
-    );
-    if let Some(into) = &incident.merged_into {
-        let _ = writeln!(w, "  merged into {}", harmless_line(into));
-    }
-    let _ = writeln!(
-        w,
-        "  severity    {}  score {:.0} of 100",
-        incident.severity, incident.score
-    );
-    for part in &incident.score_parts {
-        let _ = writeln!(w, "              {:+4.0}  {}", part.points, harmless_line(&part.why));
-    }
-    let _ = writeln!(w, "  from        {}", to_rfc3339(incident.first_time));
-    let _ = writeln!(w, "  to          {}", to_rfc3339(incident.last_time));
-    let _ = writeln!(w, "  techniques  {}", harmless_line(&incident.techniques.join(", ")));
-    let _ = writeln!(w, "  layers      {}", harmless_line(&incident.layers.join(", ")));
-    let _ = writeln!(w, "  detections  {}", incident.detection_ids.len());
-    let _ = writeln!(w, "  path");
-    for step in &incident.path {
-        let technique = step
-            .technique
-            .as_deref()
-            .map(|id| format!("  [{}]", harmless_line(id)))
-            .unwrap_or_default();
-        let arrow = match (step.from_entity.as_str(), step.to_entity.as_str()) {
-            ("", "") => String::new(),
-            (from, "") => from.to_owned(),
-            ("", to) => to.to_owned(),
-            (from, to) => format!("{from} → {to}"),
-        };
-        let _ = writeln!(
-            w,
-            "  {:>3}. {}  {}{technique}",
-            step.step,
-            to_rfc3339(step.time),
-            harmless_line(&step.action)
-        );
-        let _ = writeln!(w, "       {}", harmless_line(&shorten_hashes(&arrow)));
-        let _ = writeln!(w, "       {}", harmless_line(&shorten_hashes(&step.why)));
-    }
-    text
 }
 
 /// The path as a Graphviz digraph: entities as nodes, steps as edges.
@@ -239,45 +195,18 @@ fn dot(incident: &Incident) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{IncidentStatus, PathStep, Severity};
+    use crate::cli::story::tests::{facts, hostile};
 
     #[test]
-    fn what_came_from_logs_forges_no_lines_and_steers_nobody() {
-        let hostile = "x\n  incident    forged\r\u{1b}[2J\u{7}\u{9b}\u{202e}\"\\";
-        let incident = |text: &str| Incident {
-            incident_id: "0123".into(),
-            tenant: "default".into(),
-            revision: 1,
-            status: IncidentStatus::Open,
-            severity: Severity::High,
-            score: 1.0,
-            score_parts: Vec::new(),
-            title: text.into(),
-            first_time: 0,
-            last_time: 0,
-            techniques: vec![text.into()],
-            entities: Vec::new(),
-            layers: vec![text.into()],
-            detection_ids: Vec::new(),
-            merged_into: None,
-            path: vec![PathStep {
-                step: 1,
-                time: 0,
-                from_entity: text.into(),
-                to_entity: text.into(),
-                action: text.into(),
-                technique: Some(text.into()),
-                detection_id: None,
-                why: text.into(),
-            }],
-            findings: Vec::new(),
-        };
-        for shown in [story, dot] {
-            let text = shown(&incident(hostile));
-            assert_eq!(text.lines().count(), shown(&incident("x")).lines().count(), "{text}");
-            let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-            assert!(!text.contains(steers), "{text:?}");
-        }
-        assert!(dot(&incident(hostile)).contains(r#"\\u{1b}[2J"#));
+    fn what_came_from_logs_forges_no_lines_in_a_drawing() {
+        let text = dot(&facts(hostile()).incident);
+        assert_eq!(
+            text.lines().count(),
+            dot(&facts("x").incident).lines().count(),
+            "{text}"
+        );
+        let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(steers), "{text:?}");
+        assert!(text.contains(r#"\\u{1b}[2J"#));
     }
 }

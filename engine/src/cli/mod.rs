@@ -20,6 +20,8 @@ mod redacted;
 mod run;
 mod simulate;
 mod span;
+mod story;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,7 +8,8 @@ use ahash::RandomState;
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
 
 use crate::config::CorrelateSettings;
-use crate::model::relation::RELATION_BUCKET;
+pub use crate::model::relation::Lead;
+use crate::model::relation::{LEADS, RELATION_BUCKET};
 use crate::model::{Detection, Entity, EntityRole, Micros, Relation};
 
 use super::name::{NAME, name_of};
@@ -81,31 +82,6 @@ fn links(entity: &Entity) -> bool {
         "principal" => !entity.value.ends_with(".amazonaws.com"),
         _ => false,
     }
-}
-
-/// How a relation leads from one entity to another. A `Flow` hands an identity on: what happens on its far side because of it
-/// happens after it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Lead {
-    Flow,
-    Bond,
-}
-
-/// The relations that lead; all others say what an identity did, and join nothing.
-const LEADS: [(&str, Lead); 6] = [
-    ("issued", Lead::Flow),
-    ("assumed", Lead::Flow),
-    ("spawned", Lead::Flow),
-    ("used-from", Lead::Bond),
-    ("belongs-to", Lead::Bond),
-    ("same-as", Lead::Bond),
-];
-
-#[cfg(test)]
-#[test]
-fn what_leads_is_a_relation() {
-    use crate::model::RELATION_KINDS;
-    assert!(LEADS.iter().all(|(kind, _)| RELATION_KINDS.contains(kind)));
 }
 
 pub fn bucket_of(time: Micros) -> Micros {

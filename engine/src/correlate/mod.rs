@@ -32,6 +32,7 @@ use divide::divide;
 use graph::{Member, TenantGraph};
 pub use link::Examined;
 use link::Links;
+pub use score::{PHASE_NAMES, phases_of, progress};
 
 /// Facts are kept this much longer than the window reaches, so that an event within any source's lateness finds what it links to.
 const RETENTION_SLACK: Micros = time::HOUR;

@@ -32,7 +32,7 @@ static PHASES: LazyLock<HashMap<&'static str, Vec<usize>>> = LazyLock::new(|| {
 });
 
 /// The names of the phases, by their numbers less one.
-const PHASE_NAMES: [&str; 17] = [
+pub const PHASE_NAMES: [&str; 17] = [
     "reconnaissance",
     "resource development",
     "initial access",
@@ -140,14 +140,16 @@ fn capped(count: usize, (each, most): (f64, f64)) -> f64 {
     ((count - 1) as f64 * each).min(most)
 }
 
-fn phases_of(technique: &str) -> &'static [usize] {
+/// The phases that a technique, or the one that it is a part of, serves: numbers from 1 in the order of an attack. None for an id that the
+/// table does not know.
+pub fn phases_of(technique: &str) -> &'static [usize] {
     let whole = technique.rsplit_once('.').map(|(whole, _)| whole);
     let phases = PHASES.get(technique).or_else(|| PHASES.get(whole?));
     phases.map_or(&[], Vec::as_slice)
 }
 
-/// The longest row of phases, each later in an attack than the one before it, that findings show one after the other.
-fn progress(members: &[&Detection]) -> Vec<usize> {
+/// The longest row of phases, each later in an attack than the one before it, that findings, ordered by time, show one after the other.
+pub fn progress(members: &[&Detection]) -> Vec<usize> {
     // By phase: the longest row that ends with it.
     let mut rows: [Vec<usize>; PHASE_NAMES.len() + 1] = Default::default();
     for detection in members {

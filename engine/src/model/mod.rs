@@ -9,6 +9,7 @@ pub mod offsets;
 pub mod raw;
 pub mod relation;
 pub mod severity;
+pub mod technique;
 pub mod text;
 pub mod time;
 

@@ -25,6 +25,30 @@ pub const RELATION_KINDS: [&str; 9] = [
     "same-as",
 ];
 
+/// How a relation leads from one entity to another. A `Flow` hands an identity on: what happens on its far side because of it
+/// happens after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lead {
+    Flow,
+    Bond,
+}
+
+/// The relations that lead; all others say what an identity did, and join nothing.
+pub const LEADS: [(&str, Lead); 6] = [
+    ("issued", Lead::Flow),
+    ("assumed", Lead::Flow),
+    ("spawned", Lead::Flow),
+    ("used-from", Lead::Bond),
+    ("belongs-to", Lead::Bond),
+    ("same-as", Lead::Bond),
+];
+
+#[cfg(test)]
+#[test]
+fn what_leads_is_a_relation() {
+    assert!(LEADS.iter().all(|(kind, _)| RELATION_KINDS.contains(kind)));
+}
+
 /// `from` did `kind` to `to`, `count` times within one bucket of event time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {

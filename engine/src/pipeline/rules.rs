@@ -47,6 +47,7 @@ impl Engine {
                     techniques: techniques.iter().map(ToString::to_string).collect(),
                     enabled,
                     signed_by: None,
+                    description: None,
                 }
             });
             let states: Vec<RuleState> = parts.detectors.rules_in_force().map(state).chain(own).collect();
@@ -102,5 +103,6 @@ fn state(rule: RuleInForce<'_>) -> RuleState {
         techniques: rule.rule.techniques.clone(),
         enabled: rule.enabled,
         signed_by: rule.signed_by.map(str::to_owned),
+        description: (!rule.rule.description.is_empty()).then(|| rule.rule.description.clone()),
     }
 }

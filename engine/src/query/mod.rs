@@ -4,12 +4,16 @@
 //! tables in the places of all names, so that every statement, prepared long ago or not, sees one immutable picture with the newest
 //! rows in it.
 
+mod graph;
 mod names;
 mod pin;
 pub mod postgres;
+mod reach;
 pub mod render;
 mod search;
 
+#[cfg(test)]
+mod graph_tests;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +93,7 @@ pub async fn session(
         .build();
     let session = SessionContext::new_with_state(state);
     names::register(&session, &views).await?;
+    graph::register(&session, &views).await?;
     if let Some(search) = search {
         session.register_udtf("search", Arc::new(search::SearchFunction::new(search)));
     }

@@ -108,7 +108,7 @@ const RULES: &str = "
         SELECT r.* FROM stored.rule_sets r
         JOIN (SELECT max(time) AS time FROM stored.rule_sets) latest ON r.time = latest.time)
     SELECT n.plugin, n.version, n.digest, n.rule, n.title, n.severity, n.severity_shipped, n.techniques, n.enabled,
-           n.signed_by, coalesce(own.count, 0) + coalesce(of_all.count, 0) AS exceptions
+           n.signed_by, coalesce(own.count, 0) + coalesce(of_all.count, 0) AS exceptions, n.description
     FROM newest n
     LEFT JOIN (SELECT rule, count(*) AS count FROM exceptions WHERE active GROUP BY rule) own
       ON own.rule = concat(n.plugin, '/', n.rule)

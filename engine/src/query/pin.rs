@@ -15,6 +15,8 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::store::{Table, View, Views};
 
+use super::reach::BlastRadius;
+
 /// A table by name: no rows yet, those of the newest view when a statement runs.
 pub(super) struct NamedTable {
     table: Table,
@@ -93,17 +95,19 @@ impl AnalyzerRule for PinView {
     }
 }
 
-fn pin(node: LogicalPlan, view: &View) -> Result<Transformed<LogicalPlan>> {
+fn pin(node: LogicalPlan, view: &Arc<View>) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::TableScan(mut scan) = node else {
         return Ok(Transformed::no(node));
     };
-    let named = source_as_provider(&scan.source).ok();
-    let Some(named) = named
-        .as_ref()
-        .and_then(|provider| provider.downcast_ref::<NamedTable>())
-    else {
+    let Ok(provider) = source_as_provider(&scan.source) else {
         return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
     };
-    scan.source = provider_as_source(view.provider(named.table)?);
+    if let Some(named) = provider.downcast_ref::<NamedTable>() {
+        scan.source = provider_as_source(view.provider(named.table)?);
+    } else if let Some(walk) = provider.downcast_ref::<BlastRadius>() {
+        scan.source = provider_as_source(Arc::new(walk.pinned(view.clone())));
+    } else {
+        return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+    }
     Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
 }

@@ -361,6 +361,16 @@ async fn clients_can_only_ask() {
             .unwrap_or_else(|error| panic!("{harmless}: {error}"));
     }
     assert_eq!(client.query("SELECT 1", &[]).await.unwrap().len(), 1);
+    // Functions of the graph are tables for clients, too.
+    for function in [
+        "attack_path('i')",
+        "related('principal:p', now() - INTERVAL '1 day')",
+        "blast_radius('principal:p', 3)",
+    ] {
+        let statement = format!("SELECT * FROM {function}");
+        assert!(client.query(&statement, &[]).await.unwrap().is_empty(), "{function}");
+        client.simple_query(&statement).await.unwrap();
+    }
     server.abort();
 }
 

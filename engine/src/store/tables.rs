@@ -278,6 +278,7 @@ static RULE_SETS: LazyLock<SchemaRef> = LazyLock::new(|| {
         texts("techniques"),
         Field::new("enabled", DataType::Boolean, false),
         maybe_text("signed_by"),
+        maybe_text("description"),
     ])
 });
 

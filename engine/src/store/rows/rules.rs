@@ -24,6 +24,8 @@ pub struct RuleState {
     pub enabled: bool,
     /// The public key.
     pub signed_by: Option<String>,
+    /// What it means and what to do about it.
+    pub description: Option<String>,
 }
 
 /// An exception, and what it took away since it was told of last.
@@ -60,6 +62,7 @@ pub fn rules_to_batch(rules: &[RuleState], time: Micros) -> Result<RecordBatch, 
             lists(rules.iter().map(|r| &r.techniques)),
             Arc::new(BooleanArray::from_iter(rules.iter().map(|r| Some(r.enabled)))),
             maybe_texts(rules.iter().map(|r| r.signed_by.as_deref())),
+            maybe_texts(rules.iter().map(|r| r.description.as_deref())),
         ],
     )
 }
