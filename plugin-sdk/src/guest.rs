@@ -1,6 +1,8 @@
 //! The component's side of the boundary: moves what crosses it into this crate's types and back. Lists change hands whole;
 //! no cell is copied.
 
+mod memory;
+
 /// Generated from schemas/wit.
 #[allow(unsafe_code, missing_docs, clippy::all)]
 pub mod bindings {
@@ -11,6 +13,9 @@ pub mod bindings {
         default_bindings_module: "sentrail_plugin::guest::bindings",
     });
 }
+
+#[global_allocator]
+static ALLOCATOR: memory::Allocator = memory::Allocator::new();
 
 use bindings::sentrail::plugin::{host, types};
 

@@ -73,6 +73,7 @@ mod matcher;
 mod members;
 mod network;
 mod prompt;
+mod search;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -94,6 +95,7 @@ pub use matcher::Patterns;
 pub use members::{Difference, Member, Members};
 pub use network::network;
 pub use prompt::asked;
+pub use search::Search;
 /// For reading the JSON text of columns such as `api_request_data`.
 pub use serde_json as json;
 pub use state::{

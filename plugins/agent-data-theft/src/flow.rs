@@ -1,6 +1,6 @@
 //! Data on its way: what reads what is sensitive, and what sends outward.
 
-use sentrail_plugin::Members;
+use sentrail_plugin::{Members, Search};
 
 /// Words of tools and operations that take data out.
 const SENDS: [&str; 17] = [
@@ -154,7 +154,7 @@ pub fn passed(members: &Members) -> Option<String> {
     });
     if let (Some(source), Some(target)) = (source, target)
         && (is_worth(source) || about)
-        && (sends(target) || target.contains("://"))
+        && (sends(target) || target.holds("://"))
     {
         return Some("a tool that reads what is sensitive handed on to one that sends".to_owned());
     }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use sentrail_plugin::{Member, Members};
+use sentrail_plugin::{Member, Members, Search};
 
 /// Services where whoever sends need not say who receives.
 const DROPS: [&str; 43] = [
@@ -129,7 +129,7 @@ pub fn sent(members: &Members) -> Option<String> {
     {
         return Some(format!("the call names {service}"));
     }
-    let names_address = members.iter().any(|one| one.text.contains("://") || is_connection(one));
+    let names_address = members.iter().any(|one| one.text.holds("://") || is_connection(one));
     for one in members.iter() {
         if one.has(&["outbound", "exfil", "sent", "upload", "uploaded", "egress"]) && !one.has(&["time", "count"]) {
             if one
@@ -142,7 +142,7 @@ pub fn sent(members: &Members) -> Option<String> {
             if names_address
                 && ["base64", "encrypted", "encoded", "compressed"]
                     .iter()
-                    .any(|form| lower.contains(form))
+                    .any(|form| lower.holds(form))
             {
                 return Some(format!("`{}` is encoded", one.name));
             }
@@ -185,7 +185,7 @@ const SECRET_MAX: usize = 256;
 /// A private key, or a value behind a name that says it is a secret.
 fn holds_secret(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    lower.contains("private key-----")
+    lower.holds("private key-----")
         || [
             "password",
             "secret",
@@ -247,7 +247,7 @@ pub fn encoded(members: &Members) -> Option<String> {
         let in_address = one
             .text
             .split_whitespace()
-            .filter(|word| word.contains("://"))
+            .filter(|word| word.holds("://"))
             .find_map(in_address);
         let value = || {
             let holds_data = one.has(&[
@@ -358,7 +358,7 @@ fn is_encoded(text: &str) -> bool {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     text.len() >= ENCODED_MIN
         && text.bytes().all(alphabet)
-        && !text.contains("//")
+        && !text.holds("//")
         && text.matches('/').count() * 12 < text.len()
         && (if is_hex {
             text.len() > 128

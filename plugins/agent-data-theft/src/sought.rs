@@ -1,6 +1,6 @@
 //! What is asked for: everything, or what nobody should find.
 
-use sentrail_plugin::{Member, Members};
+use sentrail_plugin::{Member, Members, Search};
 
 use crate::Config;
 
@@ -98,7 +98,7 @@ pub fn credentials(members: &Members) -> Option<String> {
             let tool = one.text.to_ascii_lowercase();
             ["search", "memory", "vector", "retriev", "recall", "knowledge"]
                 .iter()
-                .any(|part| tool.contains(part))
+                .any(|part| tool.holds(part))
         })
     });
     if !is_store || members.is_authorised() {
@@ -106,7 +106,7 @@ pub fn credentials(members: &Members) -> Option<String> {
     }
     let is_authority = members
         .get(&["user_role", "role"])
-        .is_some_and(|role| role.to_ascii_lowercase().contains("admin"));
+        .is_some_and(|role| role.to_ascii_lowercase().holds("admin"));
     let asked = members
         .iter()
         .filter(|one| one.has(&QUESTIONS))
@@ -116,7 +116,7 @@ pub fn credentials(members: &Members) -> Option<String> {
 
 fn seeks(text: &str) -> bool {
     let lower = text.to_lowercase();
-    if ABOUT.iter().any(|about| lower.contains(about)) {
+    if ABOUT.iter().any(|about| lower.holds(about)) {
         return false;
     }
     let named = CREDENTIALS.iter().any(|credential| stands(&lower, credential));
@@ -177,8 +177,8 @@ pub fn internals(members: &Members) -> Option<String> {
                     "descriptions",
                 ]
                 .iter()
-                .any(|part| lower.contains(part));
-            wants && (prompt.iter().any(|part| lower.contains(part)) || everything)
+                .any(|part| lower.holds(part));
+            wants && (prompt.iter().any(|part| lower.holds(part)) || everything)
         })?;
     Some(format!("`{}` asks for the agent's instructions or tools", asked.name))
 }
@@ -212,7 +212,7 @@ pub fn everything(members: &Members, config: &Config) -> Option<String> {
     }
     members.iter().find_map(|one| {
         let lower = one.text.to_lowercase();
-        if let Some(part) = DUMPS.iter().find(|part| lower.contains(*part)) {
+        if let Some(part) = DUMPS.iter().find(|part| lower.holds(part)) {
             return Some(format!("`{}` holds `{part}`", one.name));
         }
         if dumps(&lower) {
@@ -245,10 +245,10 @@ fn is_statement(member: &Member, lower: &str) -> bool {
 
 /// An archive or a search of what is not the project.
 fn takes_home(command: &str) -> bool {
-    let archives = ARCHIVES.iter().any(|part| command.contains(part));
+    let archives = ARCHIVES.iter().any(|part| command.holds(part));
     let places = [" /home", " /root", " /etc", " /var", " ~", " $home", " /users", " / "];
-    let searches = command.contains("find / ") || command.contains("find ~");
-    searches || (archives && places.iter().any(|place| command.contains(place)))
+    let searches = command.holds("find / ") || command.holds("find ~");
+    searches || (archives && places.iter().any(|place| command.holds(place)))
 }
 
 fn is_much(member: &Member, config: &Config) -> bool {
@@ -358,9 +358,9 @@ fn selects_all(lower: &str) -> bool {
         "token",
         "session",
     ];
-    let is_about = held.iter().any(|part| table.contains(part) || columns.contains(part));
+    let is_about = held.iter().any(|part| table.holds(part) || columns.holds(part));
     let bound = [" where ", " limit ", " top ", "count(", "sum(", "avg("];
-    is_about && !bound.iter().any(|part| statement.contains(part)) && !columns.contains("select top ")
+    is_about && !bound.iter().any(|part| statement.holds(part)) && !columns.holds("select top ")
 }
 
 #[cfg(test)]

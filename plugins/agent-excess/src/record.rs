@@ -1,6 +1,6 @@
 //! What one record says of how much is done, by its names and numbers.
 
-use sentrail_plugin::{Member, Members};
+use sentrail_plugin::{Member, Members, Search};
 
 use crate::Config;
 
@@ -105,14 +105,14 @@ pub fn destroyed(members: &Members) -> Option<String> {
     }
     for one in members.iter() {
         let lower = one.text.to_lowercase();
-        if let Some(part) = STATEMENTS.iter().find(|part| lower.contains(*part)) {
+        if let Some(part) = STATEMENTS.iter().find(|part| lower.holds(part)) {
             return Some(format!("`{}` holds `{part}`", one.name));
         }
         if wipes(&lower) {
             return Some(format!("`{}` deletes more than a project's own", one.name));
         }
         if let Some((_, rest)) = lower.split_once("delete from ")
-            && !rest.contains("where")
+            && !rest.holds("where")
             && rest.len() < 128
         {
             return Some(format!("`{}` deletes from a table without a condition", one.name));
@@ -314,7 +314,7 @@ pub fn paid(members: &Members, config: &Config) -> Option<String> {
     }
     let hidden = members.iter().find(|one| {
         let lower = one.text.to_ascii_lowercase();
-        one.text.len() <= 128 && HIDES.iter().any(|word| lower.contains(word))
+        one.text.len() <= 128 && HIDES.iter().any(|word| lower.holds(word))
     });
     if let Some(hidden) = hidden {
         return Some(format!("`{}` is {}", hidden.name, clipped(&hidden.text)));

@@ -1,5 +1,7 @@
 //! Addresses that a tool has no business to ask: a cloud's credentials, a cluster's own ports, the file system.
 
+use sentrail_plugin::Search;
+
 /// Services that hand out a machine's own credentials.
 const METADATA: [&str; 7] = [
     "169.254.169.254",
@@ -29,11 +31,14 @@ const INNER: [&str; 7] = [
 
 /// Why the address, in lower case, leads inside.
 pub fn inward(lower: &str) -> Option<&'static str> {
-    if METADATA.iter().any(|host| lower.contains(host)) {
+    if METADATA.iter().any(|host| lower.holds(host)) {
         return Some("a cloud's metadata service");
     }
     if SCHEMES.iter().any(|scheme| lower.starts_with(scheme)) {
         return Some("something that is no web page");
+    }
+    if !lower.holds("://") {
+        return None;
     }
     let (scheme, rest) = lower.split_once("://")?;
     if !scheme.ends_with("http") && !scheme.ends_with("https") {
@@ -56,5 +61,5 @@ pub fn inward(lower: &str) -> Option<&'static str> {
         || host.ends_with(".svc")
         || host.ends_with(".svc.cluster.local")
         || host == "kubernetes.default";
-    (is_inner && (PORTS.contains(&port) || INNER.iter().any(|part| path.contains(part)))).then_some("an inner service")
+    (is_inner && (PORTS.contains(&port) || INNER.iter().any(|part| path.holds(part)))).then_some("an inner service")
 }

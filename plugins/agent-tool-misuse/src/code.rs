@@ -1,5 +1,7 @@
 //! Code and commands that run what they are handed, fetch what they run, or open a way in.
 
+use sentrail_plugin::Search;
+
 /// A call of a function, and what it does. What stands before the name must not belong to it: `re.exec(` of a pattern is no `exec(`.
 const CALLS: [(&str, &str); 7] = [
     ("eval(", "runs a text"),
@@ -26,12 +28,14 @@ const SHELLS: [&str; 5] = ["sh", "bash", "zsh", "python", "python3"];
 /// What the text does where it is run.
 pub fn dangerous(text: &str) -> Option<&'static str> {
     let called = CALLS.iter().find(|(name, _)| {
-        text.match_indices(name)
-            .any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_')))
+        text.holds(name)
+            && text
+                .match_indices(name)
+                .any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_')))
     });
-    let said = || TEXTS.iter().find(|(said, _)| text.contains(said));
+    let said = || TEXTS.iter().find(|(said, _)| text.holds(said));
     called.or_else(said).map(|(_, what)| *what).or_else(|| {
-        let unsafe_yaml = text.contains("yaml.load(") && !text.contains("SafeLoader");
+        let unsafe_yaml = text.holds("yaml.load(") && !text.holds("SafeLoader");
         unsafe_yaml
             .then_some("rebuilds objects from a document")
             .or_else(|| text.lines().any(is_piped_download).then_some("runs what it downloads"))
@@ -56,7 +60,7 @@ fn sends_out(text: &str) -> bool {
         "curl ",
     ]
     .iter()
-    .any(|call| text.contains(call));
+    .any(|call| text.holds(call));
     let holds = [
         "os.environ",
         "process.env)",
@@ -68,18 +72,17 @@ fn sends_out(text: &str) -> bool {
         ".ssh",
     ]
     .iter()
-    .any(|part| text.contains(part));
-    let socket = text.contains("socket.socket(")
-        && text.contains(".connect(")
-        && (text.contains(".send") || text.contains("dup2("));
-    (posts && holds && text.contains("http")) || socket || text.contains("child_process") && text.contains("spawn(")
+    .any(|part| text.holds(part));
+    let socket =
+        text.holds("socket.socket(") && text.holds(".connect(") && (text.holds(".send") || text.holds("dup2("));
+    (posts && holds && text.holds("http")) || socket || text.holds("child_process") && text.holds("spawn(")
 }
 
 /// `"SELECT … WHERE id = " + id`.
 fn joins_statement(line: &str) -> bool {
     let joined = ["' + ", "\" + ", "\" % ", "' % ", "'+", "\"+"]
         .iter()
-        .any(|join| line.contains(join))
+        .any(|join| line.holds(join))
         || (["f\"", "f'"].iter().any(|begin| line.contains(begin)) && line.contains('{'));
     if !joined {
         return false;
@@ -88,16 +91,17 @@ fn joins_statement(line: &str) -> bool {
     ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "]
         .iter()
         .any(|verb| {
-            upper.find(verb).is_some_and(|at| {
-                upper[..at].ends_with(['"', '\'', '`']) && (upper.contains(" WHERE ") || upper.contains(" VALUES"))
-            })
+            upper.holds(verb)
+                && upper.find(verb).is_some_and(|at| {
+                    upper[..at].ends_with(['"', '\'', '`']) && (upper.holds(" WHERE ") || upper.holds(" VALUES"))
+                })
         })
 }
 
 /// `['rm', '-rf', …]`.
 fn is_argument_list(text: &str) -> bool {
     let plain: String = text.chars().filter(|c| !matches!(c, '"' | '\'' | ' ')).collect();
-    ["[rm,-rf", "[rm,-fr", "[rm,-r"].iter().any(|list| plain.contains(list))
+    ["[rm,-rf", "[rm,-fr", "[rm,-r"].iter().any(|list| plain.holds(list))
 }
 
 /// Parts of names of functions and files that let people in.
@@ -116,11 +120,11 @@ const DOORS: [&str; 9] = [
 /// What the text, in lower case, takes away of a check of who is let in.
 pub fn weakens(lower: &str) -> Option<&'static str> {
     let lines: Vec<&str> = lower.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let opens = |line: &str| DOORS.iter().any(|door| line.contains(door));
+    let opens = |line: &str| DOORS.iter().any(|door| line.holds(door));
     for pair in lines.windows(2) {
         let is_head = ["def ", "function ", "fn ", "func "]
             .iter()
-            .any(|word| pair[0].contains(word))
+            .any(|word| pair[0].holds(word))
             && opens(pair[0]);
         if is_head && (pair[1].starts_with("return true") || pair[1].starts_with("return some(true")) {
             return Some("lets everybody in");
@@ -134,17 +138,17 @@ pub fn weakens(lower: &str) -> Option<&'static str> {
             "=== \"admin\"",
         ]
         .iter()
-        .any(|part| pair[0].contains(part));
+        .any(|part| pair[0].holds(part));
         if to_name && pair[1].starts_with("return true") {
             return Some("lets in whoever has a name");
         }
         let switch = pair[0].starts_with("if ")
             && ["debug", "bypass", "test_mode", "backdoor", "dev_mode", "skip_"]
                 .iter()
-                .any(|part| pair[0].contains(part));
+                .any(|part| pair[0].holds(part));
         let granted = ["admin", "superuser", "authenticated", "return true", "skip_"]
             .iter()
-            .any(|part| pair[1].contains(part));
+            .any(|part| pair[1].holds(part));
         if switch && granted {
             return Some("lets in whoever sets a switch");
         }
@@ -160,20 +164,21 @@ pub fn weakens(lower: &str) -> Option<&'static str> {
         "bypass_auth = true",
     ];
     off.iter()
-        .any(|part| lower.contains(part))
+        .any(|part| lower.holds(part))
         .then_some("switches a check off")
 }
 
 /// A package that is taken from elsewhere than a registry over a safe line.
 pub fn foreign_package(text: &str) -> bool {
     text.lines().map(str::trim).any(|line| {
-        let direct = line.split_once(" @ ").is_some_and(|(name, from)| {
-            let is_name = !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']'));
-            is_name && (from.starts_with("http://") || from.starts_with("file:"))
-        });
+        let direct = line.holds(" @ ")
+            && line.split_once(" @ ").is_some_and(|(name, from)| {
+                let is_name = !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']'));
+                is_name && (from.starts_with("http://") || from.starts_with("file:"))
+            });
         let index = [
             "--index-url http://",
             "--extra-index-url http://",
@@ -181,7 +186,7 @@ pub fn foreign_package(text: &str) -> bool {
             "--trusted-host ",
         ]
         .iter()
-        .any(|part| line.contains(part));
+        .any(|part| line.holds(part));
         direct || index
     })
 }
@@ -192,7 +197,7 @@ fn is_piped_download(line: &str) -> bool {
     let fetches = stages.next().is_some_and(|first| {
         ["curl ", "wget ", "base64 -d", "base64 --decode"]
             .iter()
-            .any(|fetch| first.contains(fetch))
+            .any(|fetch| first.holds(fetch))
     });
     fetches
         && stages.any(|stage| {

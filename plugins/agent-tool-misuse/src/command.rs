@@ -1,5 +1,7 @@
 //! Commands: put where a value belongs, started through a debugging proxy, or meant to leave a sandbox or to stay.
 
+use sentrail_plugin::Search;
+
 /// Programs that follow a separator in an injected command.
 const PROGRAMS: [&str; 34] = [
     "sh",
@@ -164,8 +166,10 @@ pub fn injected(name_is_command: bool, text: &str) -> Option<&'static str> {
         PROGRAMS.contains(&word)
     };
     let after = |separator: &str| {
-        text.match_indices(separator)
-            .any(|(at, _)| program(&text[at + separator.len()..]))
+        text.holds(separator)
+            && text
+                .match_indices(separator)
+                .any(|(at, _)| program(&text[at + separator.len()..]))
     };
     if after(";") || after("&&") || after("||") || after("\n") && text.contains(';') {
         return Some("a second command behind a value");
@@ -183,7 +187,7 @@ pub fn may_hold(words: impl Iterator<Item = impl AsRef<str>>) -> bool {
 
 // Texts that are compared without regard to case come in lower case: a member is folded once for all of them.
 fn any<'a>(text: &str, parts: &[&'a str]) -> Option<&'a str> {
-    parts.iter().find(|part| text.contains(**part)).copied()
+    parts.iter().find(|part| text.holds(part)).copied()
 }
 
 /// A way out of the sandbox or up.
@@ -194,9 +198,9 @@ pub fn escapes(lower: &str) -> Option<&'static str> {
 /// A statement that makes somebody an administrator.
 pub fn grants(lower: &str) -> bool {
     let role = (lower.starts_with("update ") || lower.starts_with("insert into "))
-        && lower.contains("role")
-        && lower.contains("'admin'");
-    role || lower.starts_with("grant all") || (lower.starts_with("alter ") && lower.contains(" superuser"))
+        && lower.holds("role")
+        && lower.holds("'admin'");
+    role || lower.starts_with("grant all") || (lower.starts_with("alter ") && lower.holds(" superuser"))
 }
 
 /// An agent started so that it asks nobody.
@@ -223,7 +227,7 @@ pub fn shows_environment(command: &str) -> bool {
         "env" => rest.is_none_or(|word| matches!(word, "|" | ">" | ">>")),
         "printenv" => true,
         "export" => rest == Some("-p"),
-        _ => command.contains("/proc/self/environ"),
+        _ => command.holds("/proc/self/environ"),
     }
 }
 
@@ -234,5 +238,5 @@ pub fn scanner(lower: &str) -> Option<&'static str> {
 
 /// The query with which MCP Inspector's proxy is told to start a program: it is meant for the developer's own machine.
 pub fn starts_server(query: &str) -> bool {
-    query.contains("transportType=stdio") && query.contains("command=")
+    query.holds("transportType=stdio") && query.holds("command=")
 }

@@ -1,5 +1,7 @@
 //! Credentials in a text: in the form of their issuer, in an address, or behind a name that says so.
 
+use sentrail_plugin::Search;
+
 /// Beginnings of tokens, and how many letters and digits follow at least.
 const TOKENS: [(&str, usize); 19] = [
     ("sk-", 32),
@@ -61,7 +63,7 @@ const DIFFERENT_MIN: usize = 6;
 
 /// What credential stands in the text.
 pub fn held(text: &str) -> Option<&'static str> {
-    if text.contains("PRIVATE KEY-----") {
+    if text.holds("PRIVATE KEY-----") {
         return Some("a private key");
     }
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -71,7 +73,7 @@ pub fn held(text: &str) -> Option<&'static str> {
     if TOKENS.iter().any(|(prefix, least)| token(text, prefix, *least)) {
         return Some("a token in its issuer's form");
     }
-    if text.match_indices("://").any(|(at, _)| has_password(&text[at + 3..])) {
+    if text.holds("://") && text.match_indices("://").any(|(at, _)| has_password(&text[at + 3..])) {
         return Some("an address with a password in it");
     }
     let assigned = text
@@ -81,6 +83,9 @@ pub fn held(text: &str) -> Option<&'static str> {
 }
 
 fn token(text: &str, prefix: &str, least: usize) -> bool {
+    if !text.holds(prefix) {
+        return false;
+    }
     let mut passed = 0;
     text.match_indices(prefix).any(|(at, _)| {
         // What was no token from one mark on is none from the next.
@@ -104,7 +109,7 @@ fn is_printed(token: &str) -> bool {
     let mut different: Vec<u8> = lower.bytes().collect();
     different.sort_unstable();
     different.dedup();
-    different.len() < DIFFERENT_MIN || PRINTED.iter().any(|part| lower.contains(part))
+    different.len() < DIFFERENT_MIN || PRINTED.iter().any(|part| lower.holds(part))
 }
 
 /// `user:password@host` behind a scheme.
@@ -180,7 +185,7 @@ fn is_value(value: &str, least: usize) -> bool {
         "false",
     ];
     let lower = value[..value.floor_char_boundary(RUN_MAX)].to_ascii_lowercase();
-    let printed = PRINTED.iter().any(|part| lower.contains(part));
+    let printed = PRINTED.iter().any(|part| lower.holds(part));
     value.len() >= least && !placeholder && !printed && !reference.iter().any(|begin| value.starts_with(begin))
 }
 

@@ -1,5 +1,7 @@
 //! Paths in arguments: whether they climb out of where they begin, and whether secrets are kept under them.
 
+use sentrail_plugin::Search;
+
 /// Bytes of an argument that is looked at as a path.
 const PATH_BYTES_MAX: usize = 4096;
 /// How often a path may be percent-encoded over itself.
@@ -70,7 +72,7 @@ impl Path {
             "autostart",
             "etc/ld.so",
         ];
-        within.iter().any(|place| joined.contains(place))
+        within.iter().any(|place| joined.holds(place))
             || matches!(
                 file,
                 "authorized_keys"

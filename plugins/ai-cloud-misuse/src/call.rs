@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 
+use sentrail_plugin::Search;
 use sentrail_plugin::json::{self, Value};
 
 /// A row's cells.
@@ -31,7 +32,7 @@ impl Call<'_> {
     pub fn says(&self, texts: &[&str]) -> bool {
         let mut said = self.request_text.to_ascii_lowercase();
         said.retain(|letter| !letter.is_ascii_whitespace());
-        texts.iter().any(|text| said.contains(text))
+        texts.iter().any(|text| said.holds(text))
     }
 
     /// Every value that stands under one of the names, at any depth.

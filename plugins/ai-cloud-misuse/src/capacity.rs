@@ -2,7 +2,7 @@
 
 use sentrail_plugin::json::Value;
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Burst, DAY, Familiarity, FirstSeen, HOUR, Habit, MINUTE, RecentSet, Severity, Spread};
+use sentrail_plugin::{Burst, DAY, Familiarity, FirstSeen, HOUR, Habit, MINUTE, RecentSet, Search, Severity, Spread};
 
 use crate::Config;
 use crate::call::Call;
@@ -152,11 +152,7 @@ fn is_accelerated(kind: &str) -> bool {
     let kind = kind.rsplit('/').next().unwrap_or_default().trim_start_matches("ml.");
     let is = |families: &[&str]| families.iter().any(|family| kind.starts_with(family));
     // A family's name ends with a digit or with letters for its variant, and its size follows a dot.
-    (kind.contains('.') && is(&AWS))
-        || is(&AZURE)
-        || is(&GOOGLE)
-        || kind.starts_with("nvidia-")
-        || kind.contains("-tpu")
+    (kind.contains('.') && is(&AWS)) || is(&AZURE) || is(&GOOGLE) || kind.starts_with("nvidia-") || kind.holds("-tpu")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Rules that one call decides.
 
 use sentrail_plugin::json::Value;
-use sentrail_plugin::{Rule, Severity};
+use sentrail_plugin::{Rule, Search, Severity};
 
 use crate::call::Call;
 use crate::rules::*;
@@ -91,7 +91,7 @@ fn azure(call: &Call) -> Option<Hit> {
     let resource = call.resource.to_ascii_lowercase();
     let of_ai = AZURE_AI
         .iter()
-        .any(|service| operation.starts_with(service) || resource.contains(service));
+        .any(|service| operation.starts_with(service) || resource.holds(service));
     if operation.ends_with("/federatedidentitycredentials/write") {
         return hit(&TRUST);
     }

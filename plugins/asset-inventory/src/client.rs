@@ -1,5 +1,7 @@
 //! Programs that call models, by what they say of themselves, and hosts where models are offered.
 
+use sentrail_plugin::Search;
+
 /// What a user agent holds, in small letters, and the program that says it. The first that fits counts: what a library is built on stands
 /// behind it.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -103,7 +105,7 @@ pub fn program(user_agent: &str) -> Option<&'static str> {
     let lower = user_agent.to_ascii_lowercase();
     PROGRAMS
         .iter()
-        .find(|(mark, _)| lower.contains(mark))
+        .find(|(mark, _)| lower.holds(mark))
         .map(|(_, program)| *program)
 }
 

@@ -2,7 +2,7 @@
 
 use sentrail_plugin::json::Value;
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Burst, DAY, HOUR, MINUTE, RecentSet, Rule, Spread, network};
+use sentrail_plugin::{Burst, DAY, HOUR, MINUTE, RecentSet, Rule, Search, Spread, network};
 
 use crate::Config;
 use crate::call::Call;
@@ -171,5 +171,5 @@ fn is_denial(code: &str) -> bool {
         "UnauthorizedAccess",
     ]
     .iter()
-    .any(|part| code.contains(part))
+    .any(|part| code.holds(part))
 }

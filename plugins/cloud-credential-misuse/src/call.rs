@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 
+use sentrail_plugin::Search;
 use sentrail_plugin::json::{self, Value};
 
 /// A row's cells.
@@ -76,7 +77,7 @@ impl<'a> Call<'a> {
     /// The session of an instance is named by the instance's id.
     pub fn is_instance(&self) -> bool {
         let session = self.actor.rsplit('/').next().unwrap_or_default();
-        self.actor.contains(":assumed-role/")
+        self.actor.holds(":assumed-role/")
             && session
                 .strip_prefix("i-")
                 .is_some_and(|id| id.len() >= 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))

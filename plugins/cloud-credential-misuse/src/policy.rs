@@ -1,5 +1,6 @@
 //! Reading policies: whom they trust and what they allow.
 
+use sentrail_plugin::Search;
 use sentrail_plugin::json::{self, Value};
 
 /// Managed policies that give nearly everything, by the end of their ARN.
@@ -44,7 +45,7 @@ pub fn outsider(document: &Value, account: &str) -> Option<String> {
                 "SourceVpc",
             ]
             .iter()
-            .any(|key| text.contains(key))
+            .any(|key| text.holds(key))
         });
         let principal = statement.get("Principal")?;
         let named = match principal {

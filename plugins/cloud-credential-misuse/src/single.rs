@@ -1,7 +1,7 @@
 //! Rules that one call decides.
 
 use sentrail_plugin::json::Value;
-use sentrail_plugin::{Rule, Severity};
+use sentrail_plugin::{Rule, Search, Severity};
 
 use crate::call::Call;
 use crate::policy;
@@ -90,7 +90,7 @@ fn broken(call: &Call) -> Option<(&'static Rule, String)> {
         | "DeleteResolverQueryLogConfig"
         | "DisassociateResolverQueryLogConfig"
         | "DeleteQueryLoggingConfig" => plain(&LOGGING),
-        "DeleteLogGroup" | "DeleteLogStream" if call.request_text().to_ascii_lowercase().contains("trail") => {
+        "DeleteLogGroup" | "DeleteLogStream" if call.request_text().to_ascii_lowercase().holds("trail") => {
             plain(&LOGGING)
         }
         "UpdateTrail" => reduces_trail(call).then(|| (&LOGGING, "the trail records less".to_owned())),
@@ -127,8 +127,7 @@ fn broken(call: &Call) -> Option<(&'static Rule, String)> {
         }
         "PutBucketAcl" | "PutObjectAcl" => {
             let text = call.request_text();
-            let open =
-                text.contains("/AllUsers") || text.contains("/AuthenticatedUsers") || text.contains("\"public-read");
+            let open = text.holds("/AllUsers") || text.holds("/AuthenticatedUsers") || text.holds("\"public-read");
             open.then(|| (&BUCKET, "open to everyone".to_owned()))
         }
         "DeleteBucketPublicAccessBlock" | "DeleteAccountPublicAccessBlock" => plain(&BUCKET),
@@ -250,7 +249,7 @@ fn opened_port(request: &Value) -> Option<String> {
         .chain(permissions.into_iter().flatten())
         .find_map(|permission| {
             let text = permission.to_string();
-            let world = text.contains("/0\"");
+            let world = text.holds("/0\"");
             // The outer object holds the inner ones: it counts only for the addresses that it names itself.
             let own = permission.get("ipPermissions").is_none() || permission.get("cidrIp").is_some();
             let port = |name: &str| permission.get(name).and_then(Value::as_i64);

@@ -1,5 +1,6 @@
 //! What a record says was done to which data.
 
+use sentrail_plugin::Search;
 use sentrail_plugin::json::{self, Value};
 
 /// What was done.
@@ -180,8 +181,8 @@ impl<'a> Record<'a> {
             "update",
             "add",
         ];
-        let made = self.activity == "Read" || operation.contains("search") || operation.contains("query");
-        let write = !made && writes.iter().any(|word| operation.contains(word));
+        let made = self.activity == "Read" || operation.holds("search") || operation.holds("query");
+        let write = !made && writes.iter().any(|word| operation.holds(word));
         (write && !self.collection.is_empty()).then_some(Change {
             verb: Verb::Write,
             dataset: self.collection,

@@ -1,6 +1,6 @@
 //! Changes to accounts, factors, rights and trust, whatever the provider calls them.
 
-use sentrail_plugin::{Rule, Severity};
+use sentrail_plugin::{Rule, Search, Severity};
 
 use crate::rules::*;
 
@@ -135,7 +135,7 @@ pub fn of(operation: &str, data: &str) -> Option<Change> {
         _ => return None,
     };
     let data = data.to_ascii_lowercase();
-    let word = words.iter().find(|word| data.contains(**word))?;
+    let word = words.iter().find(|word| data.holds(word))?;
     Some(Change {
         rule,
         severity: rule.severity,

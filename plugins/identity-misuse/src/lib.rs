@@ -2,7 +2,7 @@
 //! an account's sign-ins show, `change` what single administrative calls do. Attacks on many accounts at once are told by
 //! `password-spray`.
 
-use sentrail_plugin::{Batch, Detector, Findings, Keyed, Login, Manifest, col, config, network};
+use sentrail_plugin::{Batch, Detector, Findings, Keyed, Login, Manifest, Search, col, config, network};
 
 mod account;
 mod change;
@@ -44,18 +44,13 @@ impl IdentityMisuse {
 
     fn is_admin(&self, user: &str, kind: &str) -> bool {
         let user = user.to_lowercase();
-        kind == "Root"
-            || self
-                .config
-                .administrators
-                .iter()
-                .any(|part| user.contains(part.as_str()))
+        kind == "Root" || self.config.administrators.iter().any(|part| user.holds(part.as_str()))
     }
 }
 
 /// Says in what is kept beside the columns that the provider sees a risk.
 fn is_risky(unmapped: &str) -> bool {
-    unmapped.contains("\"risk_level\":\"high\"") || unmapped.contains("\"risk_state\":\"confirmedCompromised\"")
+    unmapped.holds("\"risk_level\":\"high\"") || unmapped.holds("\"risk_state\":\"confirmedCompromised\"")
 }
 
 impl Detector for IdentityMisuse {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use sentrail_plugin::{Batch, Detector, Findings, Level, Manifest, Rule, col, config, log};
+use sentrail_plugin::{Batch, Detector, Findings, Level, Manifest, Rule, Search, col, config, log};
 
 mod feed;
 mod index;
@@ -130,7 +130,7 @@ impl Detector for Indicators {
             }
             if let Some(path) = paths.get(row) {
                 let url = match addresses[3].0.get(row) {
-                    Some(name) if !path.contains("://") => format!("http://{name}{path}"),
+                    Some(name) if !path.holds("://") => format!("http://{name}{path}"),
                     _ => path.to_owned(),
                 };
                 add(
@@ -200,7 +200,7 @@ impl Indicators {
         }
         let word = refanged(word);
         if let Some(Observable::Url(url)) = Observable::url(&word).or_else(|| {
-            let bare = !word.contains("://") && word.contains('/') && !word.starts_with('/');
+            let bare = !word.holds("://") && word.contains('/') && !word.starts_with('/');
             bare.then(|| Observable::url(&format!("http://{word}"))).flatten()
         }) {
             let host = host(&url);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use sentrail_plugin::hash;
+use sentrail_plugin::{Search, hash};
 
 /// Something that a feed may name and a log may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Observable {
     pub fn any(text: &str) -> Option<Observable> {
         let text = refanged(text);
         let text = text.trim();
-        if text.contains("://") {
+        if text.holds("://") {
             return Observable::url(text);
         }
         Observable::network(text)

@@ -8,7 +8,7 @@
 use std::cell::OnceCell;
 
 use sentrail_plugin::json::{self, Value};
-use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Rule, col};
+use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Rule, Search, col};
 
 mod grant;
 mod rules;
@@ -284,7 +284,7 @@ fn assigned_credential(line: &str) -> Option<&'static str> {
 fn named_credential(name: &str) -> Option<&'static str> {
     let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
     let plain: String = letters.map(|byte| byte.to_ascii_lowercase() as char).collect();
-    CREDENTIALS.into_iter().find(|credential| plain.contains(credential))
+    CREDENTIALS.into_iter().find(|credential| plain.holds(credential))
 }
 
 impl Detector for KubernetesMisuse {

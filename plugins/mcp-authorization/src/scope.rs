@@ -1,6 +1,6 @@
 //! What a token, a tool or a user may do, and what is done.
 
-use sentrail_plugin::{Member, Members};
+use sentrail_plugin::{Member, Members, Search};
 
 const SCOPES: [&str; 6] = ["scope", "permission", "privilege", "capability", "capabilitie", "grant"];
 /// Words of a scope that is an administrator's.
@@ -83,7 +83,7 @@ fn is_service(members: &Members) -> bool {
     let kind = |names: &[&str]| {
         members
             .get(names)
-            .is_some_and(|kind| kind.to_ascii_lowercase().contains("service"))
+            .is_some_and(|kind| kind.to_ascii_lowercase().holds("service"))
     };
     kind(&["requester_type", "actor_type"]) && !kind(&["token_owner_type"])
 }

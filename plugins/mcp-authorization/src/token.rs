@@ -1,6 +1,6 @@
 //! Whom a token is for, whether its checks held, and how it was come by.
 
-use sentrail_plugin::{Difference, Member, Members};
+use sentrail_plugin::{Difference, Member, Members, Search};
 
 use crate::scope::clipped;
 
@@ -298,8 +298,8 @@ pub fn open(members: &Members) -> Option<String> {
             .is_ok_and(|ip| !ip.is_private() && !ip.is_loopback() && !ip.is_link_local());
         public
             || (one.has(&["exposed", "public", "internet"]) && text == "true")
-            || text.contains("/debug")
-            || text.contains("/admin")
+            || text.holds("/debug")
+            || text.holds("/admin")
     });
     (reached && !is_refused(members)).then(|| format!("`{}` is {}", open.name, clipped(&open.text)))
 }
@@ -423,7 +423,7 @@ pub fn redirect(members: &Members) -> Option<String> {
         if !is_loopback(&host) && (text.starts_with("http://") || is_number || host.contains('*')) {
             return Some(format!("codes go to {host} unprotected"));
         }
-        if text.contains('@') || text.matches("://").count() > 1 || text.contains("%2F%2F") {
+        if text.contains('@') || text.matches("://").count() > 1 || text.holds("%2F%2F") {
             return Some(format!("`{}` leads on to another address", uri.name));
         }
     }

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use sentrail_plugin::Search;
+
 /// Bytes of a text that are read.
 const BYTES_MAX: usize = 32_768;
 /// What makes a text an instruction.
@@ -466,13 +468,13 @@ pub fn found(text: &str, described: bool) -> Option<&'static str> {
             }
         }
     }
-    if MARKUP.iter().any(|mark| lower.contains(mark)) || speaks_as_system(text) {
+    if MARKUP.iter().any(|mark| lower.holds(mark)) || speaks_as_system(text) {
         return Some("speaks in the role of the system");
     }
-    if lower.contains("<!--") && all + control > 0 {
+    if lower.holds("<!--") && all + control > 0 {
         all += 6;
     }
-    if described && FILES.iter().any(|file| lower.contains(file)) {
+    if described && FILES.iter().any(|file| lower.holds(file)) {
         all += 6;
         // To name a key's usual place is not to ask for what is in it.
         let passes = [
@@ -484,7 +486,7 @@ pub fn found(text: &str, described: bool) -> Option<&'static str> {
             0
         };
     }
-    if text.contains("IMPORTANT:") || text.contains("IMPERATIVE") || text.contains("URGENT") {
+    if text.holds("IMPORTANT:") || text.holds("IMPERATIVE") || text.holds("URGENT") {
         control += 3;
     }
     if all == 0 || all + control.min(CONTROL_MAX) < THRESHOLD {
@@ -502,10 +504,11 @@ pub fn found(text: &str, described: bool) -> Option<&'static str> {
 
 /// `SYSTEM:` where a message begins: at a line's start or behind the opening of some mark-up. `OPERATING SYSTEM:` is none.
 fn speaks_as_system(text: &str) -> bool {
-    text.match_indices("SYSTEM:").any(|(at, _)| {
-        let before = text[..at].trim_end_matches([' ', '\t']);
-        before.is_empty() || before.ends_with(['\n', '[', '<', '{', '#', '*', '-', '>', '|', '"'])
-    })
+    text.holds("SYSTEM:")
+        && text.match_indices("SYSTEM:").any(|(at, _)| {
+            let before = text[..at].trim_end_matches([' ', '\t']);
+            before.is_empty() || before.ends_with(['\n', '[', '<', '{', '#', '*', '-', '>', '|', '"'])
+        })
 }
 
 /// Of each word: the signals that it begins and those that it completes, a bit each.

@@ -1,5 +1,9 @@
 //! What a text looks like: characters that are not seen, letters of several alphabets, names that are nearly others.
 
+use std::sync::LazyLock;
+
+use sentrail_plugin::Search;
+
 /// Names that servers are known by, without `mcp` and `server`.
 const KNOWN: [&str; 30] = [
     "filesystem",
@@ -118,33 +122,50 @@ fn imitated(name: &str) -> Option<&'static str> {
     });
     parts
         .filter(|part| part.len() <= NAME_MAX && !KNOWN.contains(part))
-        .find_map(|part| KNOWN.into_iter().find(|known| is_imitation(part, known)))
-}
-
-fn is_imitation(part: &str, known: &str) -> bool {
-    let plural = !known.ends_with('s') && part.strip_suffix('s') == Some(known);
-    // A version, and not a letter.
-    let numbered = letters(part) == letters(known);
-    let long = part.len().min(known.len()) >= LETTERS_MIN;
-    !plural && !numbered && (seen(part) == seen(known) || (long && is_one_edit(part, known)))
-}
-
-fn letters(name: &str) -> String {
-    name.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
-/// The name as a hasty reader sees it: digits and letters of one look are one.
-fn seen(name: &str) -> String {
-    name.chars()
-        .map(|c| match c {
-            '0' => 'o',
-            '1' | 'i' => 'l',
-            '3' => 'e',
-            '4' => 'a',
-            '5' => 's',
-            c => c,
+        .find_map(|part| {
+            let looks = Looks::of(part);
+            LOOKS.iter().find(|known| looks.imitates(known)).map(|known| known.name)
         })
-        .collect()
+}
+
+/// A name, and what a hasty reader makes of it.
+struct Looks<'a> {
+    name: &'a str,
+    /// Without digits.
+    letters: String,
+    /// Digits and letters of one look are one.
+    seen: String,
+}
+
+static LOOKS: LazyLock<Vec<Looks<'static>>> = LazyLock::new(|| KNOWN.map(Looks::of).into());
+
+impl<'a> Looks<'a> {
+    fn of(name: &'a str) -> Self {
+        Self {
+            name,
+            letters: name.chars().filter(|c| !c.is_ascii_digit()).collect(),
+            seen: name.chars().map(look).collect(),
+        }
+    }
+
+    fn imitates(&self, known: &Looks) -> bool {
+        let plural = !known.name.ends_with('s') && self.name.strip_suffix('s') == Some(known.name);
+        // A version, and not a letter.
+        let numbered = self.letters == known.letters;
+        let long = self.name.len().min(known.name.len()) >= LETTERS_MIN;
+        !plural && !numbered && (self.seen == known.seen || (long && is_one_edit(self.name, known.name)))
+    }
+}
+
+fn look(c: char) -> char {
+    match c {
+        '0' => 'o',
+        '1' | 'i' => 'l',
+        '3' => 'e',
+        '4' => 'a',
+        '5' => 's',
+        c => c,
+    }
 }
 
 /// One letter more, less, other, or two in the wrong order.
@@ -174,7 +195,10 @@ pub fn deceptive_package(command: &str) -> Option<String> {
         "docker run ",
         "docker pull ",
     ];
-    let (_, rest) = installs.iter().find_map(|start| command.split_once(start))?;
+    let (_, rest) = installs
+        .iter()
+        .filter(|start| command.holds(start))
+        .find_map(|start| command.split_once(start))?;
     let mut words = rest
         .split_whitespace()
         .take_while(|word| !matches!(*word, "&&" | "||" | "|" | ";"))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sentrail_plugin::json::Value;
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{DAY, RecentSet, hash};
+use sentrail_plugin::{DAY, RecentSet, Search, hash};
 
 /// Members by which an object describes a tool.
 const DESCRIBING: [&str; 8] = [
@@ -99,7 +99,7 @@ pub fn asks_for_context(name: &str) -> bool {
     ];
     names
         .iter()
-        .any(|part| name.len() <= 64 && name.to_ascii_lowercase().contains(part))
+        .any(|part| name.len() <= 64 && name.to_ascii_lowercase().holds(part))
 }
 
 /// Names of parameters are read by the model as well.

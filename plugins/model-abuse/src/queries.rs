@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use sentrail_plugin::json::{self, Value};
 use sentrail_plugin::serde::{Deserialize, Serialize};
 use sentrail_plugin::{
-    Alarm, DAY, DistinctCount, HOUR, HeavyHitters, Hours, MINUTE, Resemblance, Rule, Session, Spread, asked,
+    Alarm, DAY, DistinctCount, HOUR, HeavyHitters, Hours, MINUTE, Resemblance, Rule, Search, Session, Spread, asked,
 };
 
 use crate::Config;
@@ -38,7 +38,7 @@ impl Parameters {
     /// Reads the request's parameters from JSON text; what cannot be read asks for nothing.
     pub fn of(text: &str) -> Self {
         // Most requests name neither, and are not parsed.
-        if !text.contains("logprobs") && !text.contains("logit_bias") {
+        if !text.holds("logprobs") && !text.holds("logit_bias") {
             return Self::default();
         }
         let Ok(read) = json::from_str::<Value>(text) else {

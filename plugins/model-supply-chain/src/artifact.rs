@@ -1,7 +1,7 @@
 //! What a record of a registry says of an artifact, in one form whatever the registry, and what a file's name says of its format.
 
-use sentrail_plugin::Severity;
 use sentrail_plugin::json::Value;
+use sentrail_plugin::{Search, Severity};
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn unsafe_format(path: &str) -> Option<(&'static str, Severity)> {
         "bin"
             if ["model", "adapter", "optimizer", "training_args", "weights"]
                 .iter()
-                .any(|word| stem.contains(word)) =>
+                .any(|word| stem.holds(word)) =>
         {
             Some(("PyTorch weights, which are a pickle", Severity::Medium))
         }

@@ -6,7 +6,7 @@
 use sentrail_plugin::json::{self, Value};
 use sentrail_plugin::serde::{Deserialize, Serialize};
 use sentrail_plugin::{
-    Batch, DAY, Detector, Familiarity, Findings, FirstSeen, Habit, Keyed, Manifest, Rule, Severity, col, config,
+    Batch, DAY, Detector, Familiarity, Findings, FirstSeen, Habit, Keyed, Manifest, Rule, Search, Severity, col, config,
 };
 
 mod artifact;
@@ -155,7 +155,7 @@ impl Detector for ModelSupplyChain {
                 .and_then(|text| json::from_str::<Value>(text).ok());
             let artifact = uid.map(|uid| Artifact::read(uid, resources.get(row), request.as_ref()));
             let url = path.map(|path| match hosts.get(row) {
-                Some(host) if !path.contains("://") => format!("http://{host}{path}"),
+                Some(host) if !path.holds("://") => format!("http://{host}{path}"),
                 _ => path.to_owned(),
             });
             let mut places: Vec<&str> = artifact
@@ -200,7 +200,7 @@ fn fetches(command: &str) -> bool {
         "curl ",
         "snapshot_download",
     ];
-    COMMANDS.iter().any(|known| command.contains(known))
+    COMMANDS.iter().any(|known| command.holds(known))
 }
 
 impl ModelSupplyChain {
@@ -333,7 +333,7 @@ impl ModelSupplyChain {
                 ));
             }
         }
-        let makes_version = record.action == Action::Write && record.operation.to_ascii_lowercase().contains("version");
+        let makes_version = record.action == Action::Write && record.operation.to_ascii_lowercase().holds("version");
         if let Some(request) = record.request.filter(|_| makes_version && artifact.version.is_some()) {
             let run = request
                 .get("run_id")

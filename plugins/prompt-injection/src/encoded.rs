@@ -1,5 +1,7 @@
 //! Text within the text: base64 and hexadecimal digits wherever they stand, ROT13 and reversed letters where the text speaks of them.
 
+use sentrail_plugin::Search;
+
 /// Shorter runs are words, ids or hashes.
 const SHORTEST: usize = 24;
 /// How many runs are read.
@@ -32,7 +34,7 @@ pub fn texts(text: &str) -> Vec<String> {
     let mut done: Option<Undo> = None;
     for (word, undo) in ANNOUNCED {
         let repeats = done.is_some_and(|done| std::ptr::fn_addr_eq(done, *undo));
-        if !repeats && lower.contains(word) {
+        if !repeats && lower.holds(word) {
             found.push(undo(text));
             done = Some(*undo);
         }

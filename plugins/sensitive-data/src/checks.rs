@@ -1,5 +1,7 @@
 //! Check digits and the like: what tells a number or token that was given out from one that only looks like it.
 
+use sentrail_plugin::Search;
+
 /// The last digit of a card number, by Luhn (ISO/IEC 7812-1).
 pub fn luhn(digits: &[u8]) -> bool {
     let sum: u32 = digits
@@ -88,7 +90,7 @@ pub fn placeholder(token: &str) -> bool {
         "changeme",
     ];
     let lower = token.to_ascii_lowercase();
-    WORDS.iter().any(|word| lower.contains(word))
+    WORDS.iter().any(|word| lower.holds(word))
 }
 
 /// The bytes that base64 or base64url stands for, with or without padding; `None` where it stands for nothing.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use sentrail_plugin::Search;
+
 use crate::checks::{luhn, mod97};
 
 /// Numbers of one kind that a text is searched for; more say nothing new.
@@ -246,7 +248,7 @@ pub fn accounts(text: &str) -> BTreeSet<Held> {
 pub fn identities(text: &str) -> BTreeSet<Held> {
     let mut found = BTreeSet::new();
     let lower = text.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let says = |words: &[&str]| words.iter().any(|word| lower.holds(word));
     let (american, german) = (
         says(&["ssn", "social security"]),
         says(&[

@@ -1,7 +1,7 @@
 //! What is remembered of a caller.
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
-use sentrail_plugin::{Burst, DAY, Familiarity, FirstSeen, HOUR, Habit, Hours, MINUTE, Rule, Spread, Unusual};
+use sentrail_plugin::{Burst, DAY, Familiarity, FirstSeen, HOUR, Habit, Hours, MINUTE, Rule, Search, Spread, Unusual};
 
 use crate::Config;
 use crate::operation::Operation;
@@ -98,7 +98,7 @@ impl Caller {
                     found.push((&rules::DELETES, format!("{drops} collections deleted in ten minutes")));
                 }
             }
-            Operation::Other if access.operation.contains("list") || access.operation.contains("info") => {
+            Operation::Other if access.operation.holds("list") || access.operation.holds("info") => {
                 if let Some(listings) = self.listings.add(WINDOW, time, 1, config.listings) {
                     found.push((&rules::ENUMERATION, format!("{listings} listings in ten minutes")));
                 }
@@ -123,7 +123,7 @@ impl Caller {
     }
 
     fn read(&mut self, config: &Config, access: &Access, found: &mut Found) {
-        let pages = u64::from(access.operation.to_ascii_lowercase().contains("scroll"));
+        let pages = u64::from(access.operation.to_ascii_lowercase().holds("scroll"));
         let many = [
             self.reads
                 .add(WINDOW, access.time, 1, config.reads)

@@ -1,5 +1,7 @@
 //! What a call does, whatever the database names it.
 
+use sentrail_plugin::Search;
+
 /// Kinds of call that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -22,7 +24,7 @@ impl Operation {
     /// Reads the name: databases differ in spelling (`scroll_points`, `ScrollPoints`, `query`), less in words.
     pub fn of(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
-        let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+        let has = |words: &[&str]| words.iter().any(|word| name.holds(word));
         if has(&["snapshot", "backup", "export", "download"]) {
             // Lists show names only, and removal takes nothing out.
             if has(&["list", "delete", "status"]) {

@@ -66,7 +66,7 @@ pub fn bench(arguments: &Arguments) -> anyhow::Result<()> {
             wasm.display()
         ),
     };
-    let guest = Measured::new(&wasm, &settings, &events).map_err(refused)?;
+    let mut guest = Measured::new(&wasm, &settings, &events).map_err(refused)?;
     anyhow::ensure!(
         guest.rows() > 0,
         "none of the {} events is of a layer and class that {id} wants to see",

@@ -134,7 +134,7 @@ fn a_measured_pass_finds_what_a_run_finds() {
     let mut found = detectors.detect(&all).detections;
     found.extend(finish(&mut detectors));
     let path = rig.dir.path().join("hostile-stateful.wasm");
-    let measured = Measured::new(&path, &rig.settings, all.batch()).expect("it loads");
+    let mut measured = Measured::new(&path, &rig.settings, all.batch()).expect("it loads");
     let pass = measured.pass().expect("it comes through");
     assert_eq!((measured.rows(), pass.detections), (100, found.len() as u64));
     assert_eq!(
