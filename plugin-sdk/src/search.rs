@@ -3,7 +3,7 @@
 /// Bytes that are looked at at once.
 const LANES: usize = 16;
 
-/// As `contains` of the standard library, which in a guest goes byte by byte and first works out how best to.
+/// As `contains` of the standard library for texts, which in a guest goes byte by byte and first works out how best to.
 pub trait Search {
     /// Whether `part` stands in the text.
     fn holds(&self, part: &str) -> bool;
@@ -17,6 +17,12 @@ impl Search for str {
         } else {
             self.contains(part)
         }
+    }
+}
+
+impl Search for [u8] {
+    fn holds(&self, part: &str) -> bool {
+        holds(self, part.as_bytes())
     }
 }
 

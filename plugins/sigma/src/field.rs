@@ -10,6 +10,7 @@ use sentrail_plugin::aho_corasick::AhoCorasick;
 use sentrail_plugin::json::Value;
 
 use crate::clock;
+use crate::literal;
 use crate::record::{Held, Path, Record, text_of};
 use crate::value::Place;
 
@@ -199,6 +200,15 @@ impl Field {
             .size_limit(PATTERN_BYTES_MAX)
             .build()
             .map_err(|error| format!("the regular expression `{expression}` cannot be used: {error}"))
+    }
+
+    /// A text that every value has of which the test holds, as records spell it; `None` where none is known.
+    pub fn literal(&self, test: usize) -> Option<&str> {
+        match self.tests.get(test)? {
+            Test::Text { text, cased: true, .. } => literal::plain(text),
+            Test::Pattern(expression) => literal::of_pattern(expression),
+            _ => None,
+        }
     }
 
     /// Builds what answers; called when all tests are known.

@@ -8,6 +8,7 @@ mod clock;
 mod compile;
 mod condition;
 mod field;
+mod literal;
 mod load;
 mod logsource;
 mod record;
@@ -124,7 +125,12 @@ impl Detector for Sigma {
             };
             let pass = open.entry(name).or_insert_with(|| Pass::new(self, group, batch));
             let standing = pass.standing(row);
-            if standing.is_empty() {
+            let raw = raws.bytes(row).unwrap_or_default();
+            let rules = &self.collection.rules;
+            if standing
+                .iter()
+                .all(|(rule, decided)| !decided && rules[*rule].literals.rule_out(raw))
+            {
                 continue;
             }
             let mut whole = Whole::new(

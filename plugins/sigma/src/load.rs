@@ -8,6 +8,7 @@ use sentrail_plugin::{Rule, Severity};
 use crate::compile::Compiler;
 use crate::condition::Condition;
 use crate::field::Field;
+use crate::literal::Literals;
 use crate::logsource::Scope;
 use crate::{RuleText, RuleTexts, Settings};
 
@@ -28,6 +29,7 @@ pub struct Loaded {
     pub rule: &'static Rule,
     pub condition: Condition,
     pub formats: Vec<String>,
+    pub literals: Literals,
 }
 
 /// Why a rule does not run.
@@ -152,6 +154,7 @@ fn take(
     let condition = compiler.rule(rule, &scope)?;
     Ok(Loaded {
         rule: leak(rule, id),
+        literals: Literals::of(&condition, &compiler.fields),
         condition,
         formats: scope.formats,
     })
