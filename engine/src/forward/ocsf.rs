@@ -43,10 +43,10 @@ pub fn incident_finding(incident: &Incident) -> Value {
 /// With lists of at most `most`.
 fn limited(incident: &Incident, most: usize) -> Value {
     let case = &incident.case;
-    let (status, status_id) = match (incident.status, case.silences.is_empty()) {
-        (IncidentStatus::Open, true) => (case.status.text(), case.status.id()),
+    let (status, status_id) = match incident.status {
         // OCSF has no word for it here.
-        (IncidentStatus::Open, false) => ("Silenced", 99),
+        IncidentStatus::Open if !case.silences.is_empty() && !case.status.is_done() => ("Silenced", 99),
+        IncidentStatus::Open => (case.status.text(), case.status.id()),
         _ => (WorkflowStatus::Closed.text(), WorkflowStatus::Closed.id()),
     };
     let is_first = incident.revision <= 1 || case.first_sent;

@@ -344,7 +344,6 @@ async fn commands_over_tcp_need_a_token_whatever_a_page_can_send() {
         let status = send(bearer("t0ken"), wrong).await.0;
         assert!((400..500).contains(&status), "{status} {wrong}");
     }
-    assert_eq!(send(bearer("t0ken"), &"x".repeat(300 << 10)).await.0, 413);
     // Where no token is configured nobody has one.
     let (commands, _asked) = asks(&[]);
     let server = serve("127.0.0.1:0".parse().unwrap(), ServeState::new(), commands, stopped).await;

@@ -216,14 +216,14 @@ impl Triage {
     }
 }
 
-/// Says whether receivers are sent the revision. One that they never heard of is told to them when it is open, live and wanted by
-/// somebody; of one that they know, what becomes of it, what people decide, and all that is live and not silenced.
+/// Says whether receivers are sent the revision. An incident that they never heard of is told when live evidence makes it, it is open, and
+/// somebody wants it; of one that they know, what becomes of it, what people decide, and all that is live and not silenced.
 fn settle(mut incident: Incident, standing: Option<Standing>, backfill: bool) -> Incident {
     let is_open = incident.status == IncidentStatus::Open;
     let silenced = !incident.case.silences.is_empty();
     let by_person = incident.case.change.as_ref().is_some_and(|change| change.by != ENGINE);
     incident.case.withheld = match standing.filter(|standing| standing.told) {
-        None => backfill || silenced || !is_open,
+        None => backfill || silenced || !is_open || by_person,
         Some(_) if !is_open || by_person => false,
         Some(standing) => backfill || (silenced && standing.silenced),
     };

@@ -333,6 +333,8 @@ fn of_history_nobody_is_told_until_something_live_comes() {
     world.one(incident("g", &["a"]));
     assert!(world.one(gone("g")).case.withheld, "nobody knew it");
     world.backfill = false;
+    let resolved = world.update(incident("i", &["a"]), closed()).incident;
+    assert!(resolved.case.withheld, "it still is history");
     let live = world.one(incident("i", &["a", "b"]));
     assert!(!live.case.withheld && live.case.first_sent);
     assert!(!world.one(gone("i")).case.withheld);

@@ -70,6 +70,7 @@ fn revisions() -> Vec<Incident> {
             status: WorkflowStatus::Closed,
             assignee: Some("bob".into()),
             verdict: Some(Verdict::Benign),
+            silences: vec!["ab".repeat(16)],
             change: Some(Change {
                 by: "ann".into(),
                 at: START,
