@@ -232,7 +232,7 @@ fn settle(mut incident: Incident, standing: Option<Standing>, backfill: bool) ->
 }
 
 fn split_note(split: &Split, id: &str) -> Option<String> {
-    const WHY: &str = "what joined them turned out to be shared by many, or the incident outgrew its bounds";
+    const WHY: &str = "what joined them is shared by many or usual by now, or the incident outgrew its bounds";
     let count = format!("{} {}", split.findings, findings(split.findings));
     match &split.into {
         Some(into) if split.from == id => Some(format!("split: {count} left for incident {into}: {WHY}")),
