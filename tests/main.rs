@@ -15,4 +15,5 @@ mod restart;
 mod serving;
 mod support;
 mod tidy;
+mod triage;
 mod workbench;

@@ -204,7 +204,7 @@ fn what_a_statement_brings_down_is_not_the_engine() {
 }
 
 /// Takes POSTs and hands on (headers, body).
-fn receiver(port: u16) -> mpsc::Receiver<(String, Vec<u8>)> {
+pub fn receiver(port: u16) -> mpsc::Receiver<(String, Vec<u8>)> {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let (sender, received) = mpsc::channel();
     std::thread::spawn(move || {
@@ -257,7 +257,8 @@ fn a_receiver_that_was_down_gets_every_incident_once_it_is_up() {
     let data = scratch.path().join("data");
     let port = free_port();
     let more = format!(
-        "[[forward]]\nname = \"soar\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{port}/hook\"\nsecret_env = \"HOOK\""
+        "[[forward]]\nname = \"soar\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{port}/hook\"\nsecret_env = \"HOOK\"\n\
+         interval = \"0s\""
     );
     // Nobody listens while the logs are read; the run ends all the same.
     let config = file_config(&data, &logs, &plugins, &more);

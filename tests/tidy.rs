@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect", &["model", "config"]),
     ("correlate", &["model", "config"]),
     ("store", &["model", "config"]),
+    ("triage", &["model", "config"]),
     ("search", &["model", "config"]),
     // It reads the store's pinned views.
     ("query", &["model", "config", "store"]),
@@ -146,7 +147,7 @@ fn pure_stages_do_no_io_and_have_no_clock() {
     ];
     let src = root().join("engine/src");
     let mut wrong = Vec::new();
-    for stage in ["model", "normalize", "correlate", "source_health"] {
+    for stage in ["model", "normalize", "correlate", "source_health", "triage"] {
         for file in rust_files(&src.join(stage)) {
             // Tests may read what they compare with.
             if file.to_string_lossy().contains("tests") {

@@ -23,6 +23,8 @@ pub mod detect;
 
 pub mod correlate;
 
+pub mod triage;
+
 pub mod store;
 
 pub mod search;

@@ -1,4 +1,4 @@
-//! `sentrail incident list | show`
+//! `sentrail incident list | show | update`
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,10 +9,11 @@ use datafusion::prelude::SessionContext;
 use serde_json::{Map, Value};
 
 use super::DataDirectory;
+use super::command::{carry_out, somebody};
 use super::story::{Facts, Story, page::page};
 use super::terminal::Look;
 use crate::model::text::{harmless_json, harmless_line};
-use crate::model::{Incident, shorten_hashes};
+use crate::model::{self, Id, Incident, IncidentUpdate, Micros, Verdict, WorkflowStatus, shorten_hashes, time};
 use crate::pipeline;
 use crate::query::{self, Format};
 
@@ -27,6 +28,33 @@ pub enum Command {
     },
     /// One incident as a story: who did what, in which order, why it belongs together, and what to do.
     Show(Show),
+    /// Say how far the work on an incident is, who does it, and what it turned out to be.
+    Update(Update),
+}
+
+#[derive(Args)]
+pub struct Update {
+    /// The incident's id, or its first characters when they fit one incident alone.
+    id: String,
+    #[command(flatten)]
+    data: DataDirectory,
+    /// New, In Progress, On Hold, Resolved or Closed.
+    #[arg(long)]
+    status: Option<WorkflowStatus>,
+    /// Who works on it; "" for nobody.
+    #[arg(long)]
+    assignee: Option<String>,
+    /// True Positive, False Positive, Benign and others of OCSF. Benign silences the like of its findings.
+    #[arg(long)]
+    verdict: Option<Verdict>,
+    #[arg(long)]
+    note: Option<String>,
+    /// How long what the verdict Benign silences is silent, in event time: such as 90d.
+    #[arg(long, value_parser = super::span::length, default_value = "30d")]
+    silence_for: Micros,
+    /// Who says so; the user's name where it is left out.
+    #[arg(long)]
+    by: Option<String>,
 }
 
 #[derive(Args)]
@@ -55,6 +83,7 @@ pub enum ShowFormat {
 
 pub async fn incident(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Update(update) => self::update(update).await,
         Command::List { data, format } => list(&data.data, format).await,
         Command::Show(Show { id, data, format }) => {
             let session = super::query::session(&data.data).await?;
@@ -80,16 +109,40 @@ pub async fn told(session: &SessionContext, incident: Incident, look: Look) -> a
     Ok(page(&facts.incident, &Story::of(&facts), look))
 }
 
+async fn update(update: Update) -> anyhow::Result<()> {
+    // An engine may know one that is not durable yet.
+    let incident_id = match Id::parse(&update.id) {
+        Some(id) => id.to_string(),
+        None => {
+            find(&super::query::session(&update.data.data).await?, &update.id)
+                .await?
+                .incident_id
+        }
+    };
+    let seconds = update.silence_for / time::SECOND;
+    let wanted = IncidentUpdate {
+        incident_id,
+        by: somebody(update.by)?,
+        status: update.status,
+        assignee: update.assignee,
+        verdict: update.verdict,
+        note: update.note,
+        silence_seconds: Some(u32::try_from(seconds).context("--silence-for is longer than 100 years")?),
+    };
+    carry_out(&update.data.data, model::Command::UpdateIncident(wanted)).await
+}
+
 async fn list(data: &Path, format: ListFormat) -> anyhow::Result<()> {
     const WORST_FIRST: &str = "ORDER BY severity_id DESC, score DESC, incident_id";
     let session = super::query::session(data).await?;
     match format {
         ListFormat::Text => {
-            let sql = format!(
-                "SELECT incident_id, severity, round(score, 0) AS score, status, detection_count AS detections, first_time, \
-                 last_time, title FROM incidents {WORST_FIRST}"
-            );
-            super::query::print(&session, &sql, Format::Table).await
+            let sql = "SELECT incident_id, severity, round(score, 0) AS score, status, \
+                       CASE WHEN silenced_by IS NOT NULL AND workflow_status NOT IN ('Resolved', 'Closed') THEN 'Silenced' \
+                       ELSE workflow_status END AS workflow, assignee, \
+                       detection_count AS detections, first_time, last_time, title FROM incidents \
+                       ORDER BY silenced_by IS NOT NULL, severity_id DESC, score DESC, incident_id";
+            super::query::print(&session, sql, Format::Table).await
         }
         ListFormat::Json => {
             let mut lines = String::new();

@@ -9,6 +9,7 @@ macro_rules! outln {
 
 mod backtest;
 mod check;
+mod command;
 mod decode;
 mod demo;
 mod formats;
@@ -18,6 +19,7 @@ mod plugin;
 mod query;
 mod redacted;
 mod run;
+mod silence;
 mod simulate;
 mod span;
 mod story;
@@ -52,15 +54,23 @@ enum Command {
         /// The configuration file (TOML).
         #[arg(long)]
         config: PathBuf,
+        /// What is read is history: it is correlated and stored, and receivers are told nothing of it.
+        #[arg(long)]
+        backfill: bool,
     },
     /// Query the tables in SQL, with or without a running engine.
     Sql(query::SqlArguments),
     /// Search incidents by words, entities and techniques.
     Search(query::SearchArguments),
-    /// List incidents, or show one with its attack path.
+    /// List incidents, show one with its attack path, or say how far the work on it is.
     Incident {
         #[command(subcommand)]
         command: incident::Command,
+    },
+    /// Say which findings make no incident, until when and why; see what is said so, or take it back.
+    Silence {
+        #[command(subcommand)]
+        command: silence::Command,
     },
     /// Write a realistic attack among ordinary traffic, as log files.
     Simulate(simulate::Arguments),
@@ -132,10 +142,11 @@ const STACK_BYTES: usize = 16 << 20;
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run { config } => run::run(&config).await,
+        Command::Run { config, backfill } => run::run(&config, backfill).await,
         Command::Sql(arguments) => query::sql(arguments).await,
         Command::Search(arguments) => query::search(arguments).await,
         Command::Incident { command } => incident::incident(command).await,
+        Command::Silence { command } => silence::silence(command).await,
         Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Check { config } => check::check(&config).await,
         Command::Plugin { command } => plugin::plugin(command).await,

@@ -8,8 +8,9 @@ use anyhow::Context;
 use crate::config;
 use crate::pipeline::{self, Status};
 
-pub async fn run(config: &Path) -> anyhow::Result<()> {
-    let settings = config::load(config)?;
+pub async fn run(config: &Path, backfill: bool) -> anyhow::Result<()> {
+    let mut settings = config::load(config)?;
+    settings.backfill = backfill;
     let began = Instant::now();
     let started = pipeline::start(settings).await;
     let running = started.with_context(|| config.display().to_string())?;

@@ -23,6 +23,8 @@ pub struct Settings {
     pub forward: Vec<ForwardSettings>,
     /// `None`: personal data is kept and sent as it came.
     pub redact: Option<RedactSettings>,
+    /// What is read is history, of which receivers are told nothing. Said by who starts the run, not by the configuration.
+    pub backfill: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -229,6 +231,8 @@ pub struct Signer {
 #[derive(Clone, Debug, Default)]
 pub struct ServeSettings {
     pub http: Option<SocketAddr>,
+    /// Who has one of them may change incidents over HTTP; without any, nobody may.
+    pub tokens: Vec<Secret>,
     pub postgres: Option<SocketAddr>,
     pub postgres_user: String,
     /// Required when `postgres` listens beyond loopback.
@@ -238,6 +242,8 @@ pub struct ServeSettings {
 #[derive(Clone, Debug)]
 pub struct ForwardSettings {
     pub name: String,
+    /// An incident that only grows is sent at most once in so long; zero: each of its revisions is.
+    pub interval: Duration,
     pub kind: ForwardKind,
 }
 

@@ -58,6 +58,13 @@ fn an_example_is_understood() {
     assert_eq!(settings.correlate.single_severity, Severity::Critical);
     assert!(settings.plugins.config.contains_key("prompt-injection"));
     assert!(!format!("{settings:?}").contains("s3cret"));
+    assert!(settings.serve.tokens.is_empty());
+    let interval = |text: &str| check(text).expect("valid").forward[0].interval.as_secs();
+    let with = |text: &str| EXAMPLE.replace("secret_env =", &format!("interval = {text}\nsecret_env ="));
+    assert_eq!([EXAMPLE, &with("\"2m\""), &with("\"0s\"")].map(interval), [30, 120, 0]);
+    let with_token = EXAMPLE.replace("[serve]", "[serve]\ntoken_env = \"HOOK\"");
+    assert_eq!(check(&with_token).expect("valid").serve.tokens.len(), 1);
+    refused("[serve]", "[serve]\ntoken_env = \"NONE\"", &["token_env", "NONE"]);
 }
 
 #[track_caller]

@@ -14,7 +14,7 @@ use super::correlate::{CRITICALITY_MAX, CorrelateSettings, Criticality, IDENTITI
 use super::document::{Fault, Place, Types};
 use super::lookup::Lookup;
 use super::settings::*;
-use super::source::Source;
+use super::source::{Source, Texts};
 use super::target::{WebhookUrl, syslog_address};
 use crate::model::{Severity, time};
 
@@ -25,6 +25,8 @@ const FLUSH_BYTES: usize = 32 << 20;
 const PLUGIN_MEMORY_MB: usize = 64;
 /// A batch of 8,192 rows takes a first-party detector about 10 ms; this leaves room for a loaded machine.
 const PLUGIN_CALL_TIME: Duration = Duration::from_secs(2);
+/// Nobody reads the same alert again sooner because it has grown; what changes what to do comes at once.
+const FORWARD_INTERVAL: Duration = Duration::from_secs(30);
 /// Beyond guessing, where it is random; a passphrase should be longer.
 const REDACT_KEY_BYTES_MIN: usize = 16;
 
@@ -107,6 +109,7 @@ struct Critical {
 #[serde(deny_unknown_fields)]
 struct Serve {
     http: Option<SocketAddr>,
+    token_env: Option<Texts>,
     postgres: Option<SocketAddr>,
     postgres_user: Option<String>,
     postgres_password_env: Option<String>,
@@ -134,6 +137,7 @@ struct Redact {
 #[serde(deny_unknown_fields)]
 pub(super) struct Webhook {
     name: String,
+    interval: Option<Span>,
     url: String,
     secret_env: Option<String>,
 }
@@ -142,6 +146,7 @@ pub(super) struct Webhook {
 #[serde(deny_unknown_fields)]
 pub(super) struct Syslog {
     name: String,
+    interval: Option<Span>,
     address: String,
 }
 
@@ -261,6 +266,7 @@ impl Config {
             serve: self.serve.validate(env)?,
             forward,
             redact,
+            backfill: false,
         })
     }
 }
@@ -453,8 +459,14 @@ impl Serve {
             );
             return Err(Fault::new(place, "postgres", message));
         }
+        let variables = self.token_env.map_or_else(Vec::new, Texts::into_vec);
+        let tokens = variables
+            .into_iter()
+            .filter_map(|variable| secret(env, place, "token_env", Some(variable)).transpose())
+            .collect::<Result<Vec<Secret>, Fault>>()?;
         Ok(ServeSettings {
             http: self.http,
+            tokens,
             postgres: self.postgres,
             postgres_user: self.postgres_user.unwrap_or_else(|| "sentrail".into()),
             postgres_password,
@@ -483,21 +495,36 @@ impl Forward {
     fn validate(self, place: Place, env: Env) -> Result<ForwardSettings, Fault> {
         let wrong = |key: &'static str, reason: String| Fault::new(place, key, format!("{key}: {reason}"));
         Ok(match self {
-            Forward::Webhook(Webhook { name, url, secret_env }) => {
+            Forward::Webhook(Webhook {
+                name,
+                interval,
+                url,
+                secret_env,
+            }) => {
                 let url = WebhookUrl::parse(&url).map_err(|reason| wrong("url", reason))?;
                 let secret = secret(env, place, "secret_env", secret_env)?;
                 ForwardSettings {
                     name,
+                    interval: forward_interval(interval),
                     kind: ForwardKind::Webhook { url, secret },
                 }
             }
-            Forward::Syslog(Syslog { name, address }) => {
+            Forward::Syslog(Syslog {
+                name,
+                interval,
+                address,
+            }) => {
                 let address = syslog_address(address).map_err(|reason| wrong("address", reason))?;
                 ForwardSettings {
                     name,
+                    interval: forward_interval(interval),
                     kind: ForwardKind::Syslog { address },
                 }
             }
         })
     }
+}
+
+fn forward_interval(written: Option<Span>) -> Duration {
+    written.map_or(FORWARD_INTERVAL, |span| span.0)
 }

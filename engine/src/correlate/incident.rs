@@ -6,7 +6,7 @@ use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
 use crate::model::incident::FINDINGS_MAX;
-use crate::model::{Detection, Entity, Finding, Incident, IncidentStatus, PathStep, Severity, time};
+use crate::model::{Case, Detection, Entity, Finding, Incident, IncidentStatus, PathStep, Severity, time};
 
 use super::divide::Group;
 use super::graph::{Member, TenantGraph, ends};
@@ -73,6 +73,7 @@ pub fn assemble(tenant: &str, graph: &TenantGraph, group: &Group, settings: &Cor
         merged_into: None,
         findings: findings(&members, &path),
         path,
+        case: Case::default(),
     };
     Some(Assembled { incident, is_led })
 }

@@ -15,6 +15,7 @@ mod reason;
 mod score;
 mod sets;
 mod sharing;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
 use crate::model::relation::RELATION_BUCKET;
-use crate::model::{Detection, Incident, IncidentStatus, Micros, Relation, time};
+use crate::model::{Case, Detection, Incident, IncidentStatus, Micros, Relation, Split, time};
 
 use chance::Usual;
 use divide::divide;
@@ -33,6 +34,8 @@ use graph::{Member, TenantGraph};
 pub use link::Examined;
 use link::Links;
 pub use score::{PHASE_NAMES, phases_of, progress};
+
+pub use incident::findings;
 
 /// Facts are kept this much longer than the window reaches, so that an event within any source's lateness finds what it links to.
 const RETENTION_SLACK: Micros = time::HOUR;
@@ -64,6 +67,8 @@ struct Tenant {
     led: HashSet<Arc<str>, RandomState>,
     /// Counts the recomputations.
     round: u64,
+    /// What the newest recomputation parted.
+    splits: Vec<Split>,
 }
 
 /// The incident that a detection belongs to, since which recomputation at least.
@@ -126,6 +131,8 @@ impl Correlator {
     pub fn resume(&mut self, detections: Vec<Detection>, relations: Vec<Relation>, incidents: Vec<Incident>) {
         self.apply(detections, relations);
         for mut incident in incidents {
+            // What people decided does not follow from facts.
+            incident.case = Case::default();
             let tenant = self.tenants.entry(incident.tenant.as_str().into());
             let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
             // The tables have them in the detections.
@@ -251,6 +258,7 @@ impl Tenant {
             member_of: HashMap::default(),
             led: HashSet::default(),
             round: 0,
+            splits: Vec::new(),
         }
     }
 
@@ -346,6 +354,7 @@ impl Tenant {
         for incident in old.values() {
             self.disown(incident);
         }
+        self.splits = self.splits(&old, &found);
         let mut changes = Vec::new();
         for (id, incident) in found {
             // What was taken back from the tables carries the revision it had.

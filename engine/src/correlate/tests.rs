@@ -254,6 +254,67 @@ fn an_office_address_does_not_glue_its_people_together() {
 }
 
 #[test]
+fn what_new_evidence_parts_is_told_and_what_is_merged_is_no_split() {
+    let mut correlator = Correlator::new(settings());
+    let at_office = |name: &str, person: &str, at: Micros| {
+        let principal = format!("principal:{person}@acme.example");
+        detection(
+            name,
+            at,
+            Low,
+            &[(Actor, principal.as_str()), (Context, "address:192.0.2.1")],
+        )
+    };
+    let who = ["b", "c", "d", "e"]
+        .into_iter()
+        .zip(["ann", "ann", "bob", "bob"])
+        .zip(1..);
+    correlator.apply(
+        who.map(|((name, person), at)| at_office(name, person, at * MINUTE))
+            .collect(),
+        vec![],
+    );
+    let whole = correlator.changes().remove(0);
+    assert_eq!(whole.detection_ids.len(), 4);
+    // An earlier finding of the same person: another id, and no split.
+    correlator.apply(vec![at_office("a", "ann", 0)], vec![]);
+    let changes = correlator.changes();
+    let open = |changes: &[Incident]| -> Vec<Incident> {
+        let open = changes
+            .iter()
+            .filter(|incident| incident.status == IncidentStatus::Open);
+        open.cloned().collect()
+    };
+    let whole = open(&changes).remove(0);
+    assert_eq!((changes.len(), correlator.take_splits()), (2, vec![]));
+    let office = (0..50).map(|person| {
+        let principal = format!("principal:p{person}@acme.example");
+        relation(&principal, "used-from", "address:192.0.2.1", MINUTE)
+    });
+    correlator.apply(vec![], office.collect());
+    let parts = open(&correlator.changes());
+    assert_eq!(parts.len(), 2, "one for each person");
+    let other = parts
+        .iter()
+        .find(|part| part.incident_id != whole.incident_id)
+        .expect("another");
+    let split = Split {
+        from: whole.incident_id.clone(),
+        into: Some(other.incident_id.clone()),
+        findings: 2,
+    };
+    assert_eq!(correlator.take_splits(), [split]);
+    assert!(
+        correlator.changes().is_empty() && correlator.take_splits().is_empty(),
+        "told once"
+    );
+    assert_eq!(correlator.incident(&other.incident_id), Some(other));
+    assert_eq!(correlator.incidents().count(), 2);
+    let seed = &whole.detection_ids[0];
+    assert!(correlator.detection("acme", seed).is_some() && correlator.detection("other", seed).is_none());
+}
+
+#[test]
 fn an_older_seed_takes_the_incident_over_and_the_other_stays_readable() {
     let mut correlator = Correlator::new(settings());
     let who = [(Actor, "session:s")];

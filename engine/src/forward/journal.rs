@@ -12,7 +12,7 @@ use super::record::{
     Cursors, JournalReader, RECORD_BYTES_MAX, Record, frame, holds_record, scan, segment_path, segments,
 };
 use super::{ForwardError, Result, io_error, sync_dir};
-use crate::model::{Id, Incident, IncidentStatus, Severity};
+use crate::model::{Id, Incident, Standing};
 
 /// A segment that holds this much is followed by a new one. Small enough that a reader finds its place by skipping from the start,
 /// and that what is done with is freed soon.
@@ -23,17 +23,20 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 struct Newest {
     revision: u32,
     content: Id,
-    status: IncidentStatus,
-    severity: Severity,
+    standing: Standing,
 }
 
 impl Newest {
-    fn of(incident: &Incident, content: Id) -> Newest {
+    fn of(incident: &Incident, content: Id, before: Option<&Newest>) -> Newest {
         Newest {
             revision: incident.revision,
             content,
-            status: incident.status,
-            severity: incident.severity,
+            standing: Standing {
+                status: incident.status,
+                severity: incident.severity,
+                told: !incident.case.withheld || before.is_some_and(|before| before.standing.told),
+                silenced: !incident.case.silences.is_empty(),
+            },
         }
     }
 }
@@ -50,11 +53,11 @@ struct Known {
 impl Known {
     fn insert(&mut self, id: Id, newest: Newest) {
         if let Some(before) = self.newest.insert(id, newest)
-            && let Some(count) = self.counts.get_mut(before.status.text())
+            && let Some(count) = self.counts.get_mut(before.standing.status.text())
         {
             *count -= 1;
         }
-        *self.counts.entry(newest.status.text()).or_default() += 1;
+        *self.counts.entry(newest.standing.status.text()).or_default() += 1;
     }
 }
 
@@ -109,8 +112,9 @@ impl Journal {
             }
             let (bytes, torn) = scan(&path, |record| {
                 position += 1;
-                let content = key(&record.content_id);
-                known.insert(key(&record.incident_id), Newest::of(&record.payload, content));
+                let (id, content) = (Id::of_text(&record.incident_id), Id::of_text(&record.content_id));
+                let newest = Newest::of(&record.payload, content, known.newest.get(&id));
+                known.insert(id, newest);
             })?;
             // An interrupted write leaves nothing whole behind it.
             if torn && (index + 1 < firsts.len() || holds_record(&path, bytes)?) {
@@ -145,33 +149,26 @@ impl Journal {
     }
 
     /// Tells the journal of a revision that the tables hold, before the first append: segments with older revisions may be gone. The
-    /// greater revision wins.
-    pub fn remember(
-        &mut self,
-        incident_id: &str,
-        revision: u32,
-        content_id: &str,
-        status: IncidentStatus,
-        severity: Severity,
-    ) {
-        let id = key(incident_id);
-        if self.known.newest.get(&id).is_none_or(|held| held.revision < revision) {
-            let newest = Newest {
-                revision,
-                content: key(content_id),
-                status,
-                severity,
-            };
-            self.known.insert(id, newest);
+    /// greater revision wins; what was sent before either was sent.
+    pub fn remember(&mut self, incident_id: &str, revision: u32, content_id: &str, standing: Standing) {
+        let id = Id::of_text(incident_id);
+        match self.known.newest.get_mut(&id) {
+            Some(held) if held.revision >= revision => held.standing.told |= standing.told,
+            _ => {
+                let newest = Newest {
+                    revision,
+                    content: Id::of_text(content_id),
+                    standing,
+                };
+                self.known.insert(id, newest);
+            }
         }
     }
 
-    /// Status and severity that the incident's newest revision gives; `None` before its first.
-    pub fn standing(&self, incident_id: &str) -> Option<(IncidentStatus, Severity)> {
-        self.known
-            .newest
-            .get(&key(incident_id))
-            .map(|newest| (newest.status, newest.severity))
+    /// What the incident's newest revision says; `None` before its first.
+    pub fn standing(&self, incident_id: &str) -> Option<Standing> {
+        let newest = self.known.newest.get(&Id::of_text(incident_id));
+        newest.map(|newest| newest.standing)
     }
 
     /// How many incidents have each status in their newest revision; a status that none ever had is absent.
@@ -190,13 +187,12 @@ impl Journal {
         let mut fresh = Vec::new();
         let mut bytes = Vec::new();
         for mut incident in incidents {
-            let (id, content) = (key(&incident.incident_id), incident.content_id());
-            let last = match newest.get(&id).or_else(|| self.known.newest.get(&id)) {
-                Some(held) if held.content == content => continue,
-                Some(held) => held.revision,
-                None => 0,
-            };
-            incident.revision = last + 1;
+            let (id, content) = (Id::of_text(&incident.incident_id), incident.content_id());
+            let before = newest.get(&id).or_else(|| self.known.newest.get(&id)).copied();
+            if before.is_some_and(|before| before.content == content) {
+                continue;
+            }
+            incident.revision = before.map_or(0, |before| before.revision) + 1;
             match encode(&incident, content) {
                 Ok(record) => bytes.extend_from_slice(&record),
                 // One incident that cannot be written must not stop the stream.
@@ -206,7 +202,7 @@ impl Journal {
                 }
                 Err(error) => return Err(error),
             }
-            newest.insert(id, Newest::of(&incident, content));
+            newest.insert(id, Newest::of(&incident, content, before.as_ref()));
             fresh.push(incident);
         }
         if !fresh.is_empty() {
@@ -290,11 +286,6 @@ impl Journal {
             open: None,
         })
     }
-}
-
-/// Ids are kept as numbers; what is none by its form is hashed to one.
-fn key(id: &str) -> Id {
-    Id::parse(id).unwrap_or_else(|| Id::of(&[id.as_bytes()]))
 }
 
 fn encode(incident: &Incident, content_id: Id) -> Result<Vec<u8>> {

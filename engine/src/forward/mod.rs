@@ -10,6 +10,7 @@
 
 mod journal;
 mod ocsf;
+mod pace;
 mod record;
 mod sink;
 mod syslog;

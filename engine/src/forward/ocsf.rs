@@ -8,9 +8,12 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use crate::model::case::ENGINE;
 use crate::model::text::cut;
 use crate::model::time::to_rfc3339;
-use crate::model::{Entity, Finding, Incident, IncidentStatus, Micros, PathStep, shorten_hashes};
+use crate::model::{
+    Change, Entity, Finding, Incident, IncidentStatus, Micros, PathStep, Verdict, WorkflowStatus, shorten_hashes,
+};
 
 const OCSF_VERSION: &str = "1.8.0";
 
@@ -39,13 +42,19 @@ pub fn incident_finding(incident: &Incident) -> Value {
 
 /// With lists of at most `most`.
 fn limited(incident: &Incident, most: usize) -> Value {
-    let closed = incident.status != IncidentStatus::Open;
-    let (activity, activity_id) = match (closed, incident.revision) {
-        (true, _) => ("Close", 3),
-        (false, 0 | 1) => ("Create", 1),
-        (false, _) => ("Update", 2),
+    let case = &incident.case;
+    let (status, status_id) = match incident.status {
+        // OCSF has no word for it here.
+        IncidentStatus::Open if !case.silences.is_empty() && !case.status.is_done() => ("Silenced", 99),
+        IncidentStatus::Open => (case.status.text(), case.status.id()),
+        _ => (WorkflowStatus::Closed.text(), WorkflowStatus::Closed.id()),
     };
-    let (status, status_id) = if closed { ("Closed", 5) } else { ("New", 1) };
+    let is_first = incident.revision <= 1 || case.first_sent;
+    let (activity, activity_id) = match status_id == WorkflowStatus::Closed.id() {
+        true => ("Close", 3),
+        false if is_first => ("Create", 1),
+        false => ("Update", 2),
+    };
     let mut finding = json!({
         "category_uid": 2,
         "category_name": "Findings",
@@ -70,23 +79,38 @@ fn limited(incident: &Incident, most: usize) -> Value {
         "attacks": attacks(&incident.techniques, most),
         "finding_info_list": findings(incident, most),
         "observables": observables(incident, most),
-        // OCSF requires an assignee or a group; nobody has taken the incident yet.
-        "assignee_group": { "name": "unassigned" },
         "metadata": metadata(incident, most),
         "unmapped": unmapped(incident, most),
     });
+    let change = case.change.as_ref();
+    let note = |change: &Change| change.note.clone();
     let detail = match (&incident.merged_into, incident.status) {
         (Some(into), _) => Some(format!("merged into incident {into}")),
         (None, IncidentStatus::Dissolved) => {
             Some("dissolved: what linked its findings turned out to be shared by many".into())
         }
-        _ => None,
+        _ => change.filter(|change| change.by == ENGINE).and_then(note),
     };
-    if let (Some(detail), Some(fields)) = (detail, finding.as_object_mut()) {
-        fields.insert("status_detail".into(), json!(detail));
-        if incident.merged_into.is_some() {
-            fields.insert("verdict_id".into(), json!(10));
-            fields.insert("verdict".into(), json!("Duplicate"));
+    let verdict = match incident.merged_into {
+        Some(_) => Some(Verdict::Duplicate),
+        None => case.verdict,
+    };
+    let by_person = change.filter(|change| change.by != ENGINE);
+    let comment = by_person.and_then(|change| Some(format!("{}: {}", change.by, note(change)?)));
+    if let Some(fields) = finding.as_object_mut() {
+        // OCSF requires an assignee or a group.
+        match &case.assignee {
+            Some(name) => fields.insert("assignee".into(), json!({ "name": cut(name, TEXT_BYTES_MAX) })),
+            None => fields.insert("assignee_group".into(), json!({ "name": "unassigned" })),
+        };
+        for (name, text) in [("status_detail", detail), ("comment", comment)] {
+            if let Some(text) = text {
+                fields.insert(name.into(), json!(cut(&text, TEXT_BYTES_MAX)));
+            }
+        }
+        if let Some(verdict) = verdict {
+            fields.insert("verdict_id".into(), json!(verdict.id()));
+            fields.insert("verdict".into(), json!(verdict.text()));
         }
     }
     finding

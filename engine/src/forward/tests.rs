@@ -24,7 +24,7 @@ use super::worker::BackOff;
 use super::*;
 use crate::config::{ForwardKind, ForwardSettings, Secret, WebhookUrl};
 use crate::model::time::MINUTE;
-use crate::model::{Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity};
+use crate::model::{Case, Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity, Standing};
 
 const START: i64 = 1_769_940_000_000_000;
 const QUICK: BackOff = BackOff {
@@ -140,10 +140,11 @@ fn incident() -> Incident {
                 ..finding("d3", 9, "mass-read", "A mass read", &["T1078.004", "T1530"])
             },
         ],
+        case: Case::default(),
     }
 }
 
-fn titled(id: &str, title: &str) -> Incident {
+pub(super) fn titled(id: &str, title: &str) -> Incident {
     Incident {
         incident_id: id.into(),
         title: title.into(),
@@ -204,6 +205,7 @@ async fn receiving(answers: impl IntoIterator<Item = Answer>) -> (Receiver, [For
 fn webhook(address: &str) -> ForwardSettings {
     ForwardSettings {
         name: "soar".into(),
+        interval: Duration::ZERO,
         kind: ForwardKind::Webhook {
             url: WebhookUrl::parse(&format!("http://{address}/hook")).unwrap(),
             secret: Some(Secret::new("s3cret".into())),
@@ -356,6 +358,7 @@ async fn syslog_reconnects_after_the_receiver_hung_up() {
     let address = free_address().await;
     let settings = [ForwardSettings {
         name: "siem".into(),
+        interval: Duration::ZERO,
         kind: ForwardKind::Syslog {
             address: address.clone(),
         },
@@ -411,4 +414,43 @@ async fn cursors_that_do_not_fit() {
         );
         forwarder.drain(Duration::ZERO).await;
     }
+}
+
+#[tokio::test]
+async fn an_incident_that_grows_quickly_is_sent_as_it_is_at_last_and_nothing_is_passed_before() {
+    let dir = TempDir::new().unwrap();
+    let (journal_dir, forward_dir) = dirs(&dir);
+    let (receiver, mut settings) = receiving([]).await;
+    settings[0].interval = Duration::from_secs(3600);
+    let mut journal = Journal::open(&journal_dir).unwrap();
+    let forwarder = Forwarder::start_with(&settings, &forward_dir, journal.reader().unwrap(), QUICK).unwrap();
+    journal
+        .append((1..6).map(|n| titled("a", &n.to_string())).collect())
+        .unwrap();
+    journal.append(vec![titled("b", "1")]).unwrap();
+    until("the others are sent", || receiver.accepted().len() == 2).await;
+    assert_eq!(receiver.accepted(), ["a/1", "b/1"]);
+    // A crash now would look at what waits again.
+    until("the cursor stays before it", || forwarder.status()[0].cursor == 4).await;
+    assert!(
+        forwarder.drain(Duration::from_secs(5)).await,
+        "the end of a run holds nothing back"
+    );
+    assert_eq!(receiver.accepted(), ["a/1", "b/1", "a/5"]);
+
+    settings[0].interval = Duration::from_millis(300);
+    let forwarder = Forwarder::start_with(&settings, &forward_dir, journal.reader().unwrap(), QUICK).unwrap();
+    let withheld = Incident {
+        case: Case {
+            withheld: true,
+            ..Case::default()
+        },
+        ..titled("c", "1")
+    };
+    journal
+        .append(vec![titled("a", "6"), titled("a", "7"), withheld, titled("a", "8")])
+        .unwrap();
+    until("the newest is due", || receiver.accepted().len() == 5).await;
+    assert_eq!(receiver.accepted()[3..], ["a/6", "a/8"]);
+    until("all is passed", || forwarder.status()[0].lag == 0).await;
 }

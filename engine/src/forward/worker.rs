@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::pace::Pace;
 use super::record::{JournalReader, Record};
 use super::sink::{Delivery, Outcome, Sink};
 use super::{ForwardError, Result, io_error, sync_dir};
@@ -57,11 +58,20 @@ pub struct SinkStatus {
     pub trouble: Option<String>,
 }
 
+/// What the sinks are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Run,
+    /// Nothing is held back any more.
+    Drain,
+    Stop,
+}
+
 /// The sinks at work.
 pub struct Forwarder {
     reader: JournalReader,
     workers: Vec<(Shared, JoinHandle<()>)>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
 }
 
 type Shared = Arc<Mutex<SinkStatus>>;
@@ -86,7 +96,7 @@ impl Forwarder {
         back_off: BackOff,
     ) -> Result<Forwarder> {
         std::fs::create_dir_all(dir).map_err(io_error("create", dir))?;
-        let (stop, stopped) = watch::channel(false);
+        let (phase, told) = watch::channel(Phase::Run);
         let mut workers = Vec::with_capacity(settings.len());
         for (index, settings) in settings.iter().enumerate() {
             // A file's name as it is, and no other sink's: the configuration sees to both.
@@ -108,7 +118,8 @@ impl Forwarder {
                 saved: Instant::now(),
                 dead_file: dir.join(format!("{file}.dead.ndjson")),
                 back_off,
-                stop: stopped.clone(),
+                phase: told.clone(),
+                pace: Pace::new(settings.interval),
                 status: Arc::new(Mutex::new(SinkStatus {
                     name: settings.name.clone(),
                     kind,
@@ -126,7 +137,7 @@ impl Forwarder {
             .into_iter()
             .map(|worker| (worker.status.clone(), tokio::spawn(worker.run())))
             .collect();
-        Ok(Forwarder { reader, workers, stop })
+        Ok(Forwarder { reader, workers, phase })
     }
 
     /// Every sink's state, in the order of the settings.
@@ -146,10 +157,11 @@ impl Forwarder {
     /// whether nothing is left.
     pub async fn drain(self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
+        let _ = self.phase.send(Phase::Drain);
         while self.status().iter().any(|sink| sink.lag > 0) && Instant::now() < deadline {
             sleep(Duration::from_millis(20).min(patience)).await;
         }
-        let _ = self.stop.send(true);
+        let _ = self.phase.send(Phase::Stop);
         let end = self.reader.end();
         let mut drained = true;
         for (shared, task) in self.workers {
@@ -172,30 +184,44 @@ struct Worker {
     saved: Instant,
     dead_file: PathBuf,
     back_off: BackOff,
-    stop: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
+    pace: Pace,
     status: Shared,
 }
 
 impl Worker {
     async fn run(mut self) {
         let mut wait = self.back_off.first;
+        let mut phase = self.phase.clone();
         loop {
-            let cursor = locked(&self.status).cursor;
-            let more = tokio::select! {
-                biased;
-                () = stopped(&mut self.stop) => false,
-                more = self.reader.more() => more,
-                // It could not be written, and no further alert may come for days.
-                () = sleep(self.back_off.longest), if self.durable != cursor => {
-                    self.save_cursor(cursor).await;
-                    continue;
+            let draining = *phase.borrow() >= Phase::Drain;
+            let due = self.pace.due(draining, Instant::now());
+            if due.is_none() {
+                let cursor = locked(&self.status).cursor;
+                let next_due = self.pace.next_due();
+                let more = tokio::select! {
+                    biased;
+                    () = stopped(&mut self.phase) => false,
+                    more = self.reader.more() => more,
+                    () = reached(&mut phase, Phase::Drain), if !draining => continue,
+                    () = sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => continue,
+                    // It could not be written, and no further alert may come for days.
+                    () = sleep(self.back_off.longest), if self.durable != cursor => {
+                        self.save_cursor(cursor).await;
+                        continue;
+                    }
+                };
+                if !more {
+                    break;
                 }
-            };
-            if !more {
-                break;
             }
+            let position = due.unwrap_or(self.reader.position());
             // A record is a few KiB that was just written: read from the page cache, not worth another thread.
-            let record = match self.reader.read() {
+            let read = match due {
+                Some(position) => self.read_again(position),
+                None => self.reader.read(),
+            };
+            let record = match read {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(error) => {
@@ -208,11 +234,16 @@ impl Worker {
                     continue;
                 }
             };
-            if !self.pass(&record).await {
-                break;
+            let incident = &record.payload;
+            if due.is_some() || (!incident.case.withheld && self.pace.admits(incident, position, Instant::now())) {
+                if !self.pass(&record).await {
+                    break;
+                }
+                self.pace.sent(incident, Instant::now());
             }
             wait = self.back_off.first;
-            let cursor = self.reader.position();
+            // What waits was not passed: after a crash it is looked at again.
+            let cursor = self.pace.oldest().unwrap_or(self.reader.position());
             locked(&self.status).cursor = cursor;
             if cursor >= self.reader.end() || self.saved.elapsed() >= CURSOR_INTERVAL {
                 self.save_cursor(cursor).await;
@@ -222,6 +253,12 @@ impl Worker {
         self.save_cursor(cursor).await;
     }
 
+    fn read_again(&self, position: u64) -> Result<Option<Record>> {
+        let mut aside = self.reader.clone();
+        aside.seek(position);
+        aside.read()
+    }
+
     /// Delivers the record, or has it kept as refused; `false` when told to stop before either.
     async fn pass(&mut self, record: &Record) -> bool {
         let delivery = Delivery::of(&record.payload);
@@ -229,7 +266,7 @@ impl Worker {
         loop {
             let outcome = tokio::select! {
                 biased;
-                () = stopped(&mut self.stop) => return false,
+                () = stopped(&mut self.phase) => return false,
                 outcome = self.sink.deliver(&delivery) => outcome,
             };
             let after = match outcome {
@@ -284,7 +321,7 @@ impl Worker {
     /// Waits; `false` when told to stop meanwhile.
     async fn pause(&mut self, time: Duration) -> bool {
         tokio::select! {
-            () = stopped(&mut self.stop) => false,
+            () = stopped(&mut self.phase) => false,
             () = sleep(time) => true,
         }
     }
@@ -320,8 +357,12 @@ impl Worker {
 }
 
 /// Comes back when the forwarder says stop, or is gone.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+async fn stopped(phase: &mut watch::Receiver<Phase>) {
+    reached(phase, Phase::Stop).await;
+}
+
+async fn reached(phase: &mut watch::Receiver<Phase>, least: Phase) {
+    let _ = phase.wait_for(|phase| *phase >= least).await;
 }
 
 async fn off_thread(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {

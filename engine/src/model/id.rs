@@ -39,6 +39,11 @@ impl Id {
             .then(|| u128::from_str_radix(text, 16).ok().map(Id))
             .flatten()
     }
+
+    /// The id that a text is; of one that is none by its form, the hash.
+    pub fn of_text(text: &str) -> Id {
+        Id::parse(text).unwrap_or_else(|| Id::of(&[text.as_bytes()]))
+    }
 }
 
 impl fmt::Display for Id {

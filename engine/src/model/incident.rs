@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::case::Case;
 use super::id::Id;
 use super::severity::Severity;
 use super::time::Micros;
@@ -63,6 +64,19 @@ pub struct Incident {
     /// every detection whole.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// What was decided of it.
+    #[serde(default, skip_serializing_if = "Case::is_plain")]
+    pub case: Case,
+}
+
+/// Members that left an incident because new evidence parted them from the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The incident that they belonged to …
+    pub from: String,
+    /// … and the one that they belong to now, if any.
+    pub into: Option<String>,
+    pub findings: usize,
 }
 
 /// So many findings are enough to judge an alert by, and an incident of thousands is still journaled in no time.
@@ -88,10 +102,12 @@ impl Incident {
         Id::of(&[b"incident", tenant.as_bytes(), seed_detection.as_bytes()])
     }
 
-    /// Hash of everything but the revision number: two revisions with the same content are the same revision.
+    /// Hash of everything but the revision number and what was sent: two revisions with the same content are the same revision.
     pub fn content_id(&self) -> Id {
         let mut content = self.clone();
         content.revision = 0;
+        content.case.withheld = false;
+        content.case.first_sent = false;
         Id::of(&[&serde_json::to_vec(&content).unwrap_or_default()])
     }
 }

@@ -308,6 +308,7 @@ mod tests {
             merged_into: None,
             path: Vec::new(),
             findings: Vec::new(),
+            case: Default::default(),
         }
     }
 

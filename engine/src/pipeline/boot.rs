@@ -26,7 +26,7 @@ use crate::config::{self, Settings};
 use crate::correlate::Correlator;
 use crate::detect::{Detectors, Loader, Reloads};
 use crate::forward::{Forwarder, Journal};
-use crate::model::{EventBatch, Incident, IncidentStatus, Micros, Severity, time, time::to_rfc3339};
+use crate::model::{EventBatch, Incident, IncidentStatus, Micros, Severity, Standing, time, time::to_rfc3339};
 use crate::normalize::{DEDUPE_IDS_MAX, Normalizer};
 use crate::query::{self, QueryError};
 use crate::redact::{Redactor, Sealer, seal};
@@ -74,6 +74,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     // What was journaled after the last durable epoch may have left already: the tables must come to know it.
     let unstored = journal.unstored(|id, revision| revisions.get(id).is_some_and(|newest| *newest >= revision))?;
     epoch.add_incidents(&unstored, now())?;
+    let triage = super::desk::restore(&session, &unstored).await?;
     if index.committed_epoch() != Some(recovered.epoch) {
         index.clear()?;
         index.apply(&incidents(&session, "true").await?)?;
@@ -175,6 +176,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         sealer,
         waiting,
         lookups,
+        triage,
     }))
 }
 
@@ -222,12 +224,14 @@ pub async fn incidents(session: &SessionContext, condition: &str) -> Result<Vec<
 }
 
 /// Tells the journal of every revision that the tables hold; the newest of each incident.
-async fn remember_incidents(
+pub(super) async fn remember_incidents(
     session: &SessionContext,
     journal: &mut Journal,
 ) -> Result<HashMap<String, u32>, PipelineError> {
     let mut newest = HashMap::new();
-    let sql = "SELECT incident_id, content_id, status, severity, revision FROM incidents";
+    let sql = "SELECT i.incident_id, i.content_id, i.status, i.severity, i.revision, t.told, i.silenced_by IS NOT NULL AS silenced \
+               FROM incidents i JOIN (SELECT incident_id, bool_or(coalesce(forwarded, true)) AS told FROM incident_revisions \
+               GROUP BY incident_id) t ON i.incident_id = t.incident_id";
     let mut batches = stream(session, sql).await?;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(QueryError::from)?;
@@ -246,7 +250,13 @@ async fn remember_incidents(
                     ),
                 }));
             };
-            journal.remember(&id, revision, &text(&contents, row), status, severity);
+            let standing = Standing {
+                status,
+                severity,
+                told: batch.column(5).as_boolean().value(row),
+                silenced: batch.column(6).as_boolean().value(row),
+            };
+            journal.remember(&id, revision, &text(&contents, row), standing);
             newest.insert(id, revision);
         }
     }

@@ -76,6 +76,7 @@ mod tests {
             merged_into: None,
             path: Vec::new(),
             findings: Vec::new(),
+            case: Default::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 mod backtest;
 mod boot;
 mod commit;
+mod desk;
 mod epoch;
 mod growth;
 mod history;
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 
 pub use backtest::{Backtest, DetectionChange, IncidentChange, backtest};
 pub use boot::incidents;
+pub use desk::carry_out;
 pub use history::{Replayed, Span, replay};
 pub use lookups::ask;
 pub use rules::others;

@@ -17,6 +17,16 @@ pub fn others(normalizer: &Normalizer) -> Vec<String> {
 }
 
 impl Engine {
+    /// Rows of silences that came, went or held.
+    pub(super) fn tell_silences(&mut self) -> Result<(), StoreError> {
+        let told = self.parts.triage.silences.changes();
+        if !told.is_empty() {
+            let rows = store::silences_to_batch(&told, now())?;
+            self.parts.epoch.add(Table::SilenceParts, rows);
+        }
+        Ok(())
+    }
+
     /// The detections that are wanted, as severe as they are here.
     pub(super) fn judge(&mut self, detections: Vec<Detection>) -> Vec<Detection> {
         let metrics = &self.parts.serve.state.metrics;

@@ -23,13 +23,14 @@ use crate::correlate::Correlator;
 use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Reloads, Watermarks};
 use crate::forward::{Forwarder, Journal};
 use crate::lookup::Lookups;
-use crate::model::{Micros, Offsets, RawBatch};
+use crate::model::{Incident, Micros, Offsets, RawBatch};
 use crate::normalize::Normalizer;
 use crate::redact::{Redactor, Sealer};
 use crate::search::{Index, Searcher};
 use crate::source::{Harm, Progress, SourceEvent, Sources};
 use crate::source_health::{Arrived, Hearing, SourceHealth};
 use crate::store::{self, EpochData, Views};
+use crate::triage::{Facts, Triage};
 
 /// How often incidents are journaled and new rows become visible: well under the second in which an event must be queryable.
 const BEAT: Duration = Duration::from_millis(200);
@@ -71,6 +72,7 @@ pub struct Parts {
     /// … and these are.
     pub waiting: Waiting,
     pub lookups: Lookups,
+    pub triage: Triage,
 }
 
 pub struct Engine {
@@ -150,6 +152,7 @@ impl Engine {
                 biased;
                 () = told_to_stop(&mut stopped) => break,
                 durable = self.parts.committer.durable.recv() => self.became_durable(durable)?,
+                Some(ask) = self.parts.serve.asked.recv() => self.answer(ask).await?,
                 event = self.parts.events.recv() => match event {
                     Some(event) => self.take(event).await?,
                     None => break,
@@ -336,6 +339,7 @@ impl Engine {
         };
         self.count_detections(&found.detections);
         let parts = &mut self.parts;
+        parts.triage.silences.count(&found.detections);
         parts.epoch.add_detections(&found.detections)?;
         parts.epoch.add_relations(&found.relations);
         self.status
@@ -363,6 +367,7 @@ impl Engine {
         if self.parts.epoch.is_old(interval) {
             self.tell_plugin_health(true)?;
             self.tell_rules()?;
+            self.tell_silences()?;
         }
         match self.parts.epoch.is_due(interval, bytes) {
             true => self.seal().await?,
@@ -379,18 +384,33 @@ impl Engine {
         let began = Instant::now();
         let moved = std::mem::take(&mut self.moved);
         let changes = if moved { parts.correlator.changes() } else { Vec::new() };
+        let splits = if moved {
+            parts.correlator.take_splits()
+        } else {
+            Vec::new()
+        };
         let correlate = began.elapsed();
-        let standing = |id: &str| parts.journal.standing(id);
+        let parted = |id: &str| {
+            splits
+                .iter()
+                .any(|split| split.from == id || split.into.as_deref() == Some(id))
+        };
+        let standing = |id: &str| {
+            // What parts an incident, and what is new of one that nobody works on any more, is told at once.
+            let standing = parts.journal.standing(id);
+            let standing = standing.filter(|_| !parted(id) && !parts.triage.is_done(id));
+            standing.map(|standing| (standing.status, standing.severity))
+        };
         let due = self.growth.due(changes, standing, all, began.into_std());
-        if !due.is_empty() {
-            let fresh = parts.journal.append(due)?;
-            parts.epoch.add_incidents(&fresh, now())?;
-            parts.index.apply(&fresh)?;
-            parts.index.commit(parts.epoch.number.saturating_sub(1))?;
-            parts.serve.state.metrics.revisions.inc_by(fresh.len() as u64);
-            let by_status = parts.journal.by_status().clone();
-            self.status.send_modify(|status| status.incidents = by_status);
-        }
+        let facts = Facts {
+            find: &|tenant, id| parts.correlator.detection(tenant, id),
+            standing: &|id| parts.journal.standing(id),
+            backfill: parts.settings.backfill,
+            now: now(),
+        };
+        let due = parts.triage.judge(due, &splits, &facts);
+        self.journal(due)?;
+        let parts = &mut self.parts;
         if moved && let Some(watermark) = parts.times.overall() {
             parts.correlator.expire(watermark);
             self.expired_at = Some(watermark);
@@ -410,10 +430,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives incidents their revisions and makes them known. Gives those that say something new.
+    pub(super) fn journal(&mut self, due: Vec<Incident>) -> Result<Vec<Incident>, PipelineError> {
+        if due.is_empty() {
+            return Ok(due);
+        }
+        let parts = &mut self.parts;
+        let fresh = parts.journal.append(due)?;
+        parts.triage.learn(&fresh);
+        parts.epoch.add_incidents(&fresh, now())?;
+        parts.index.apply(&fresh)?;
+        parts.index.commit(parts.epoch.number.saturating_sub(1))?;
+        parts.serve.state.metrics.revisions.inc_by(fresh.len() as u64);
+        let by_status = parts.journal.by_status().clone();
+        self.status.send_modify(|status| status.incidents = by_status);
+        Ok(fresh)
+    }
+
     /// Hands the epoch to the committer, with its incidents as they are now, and begins the next one.
-    async fn seal(&mut self) -> Result<(), PipelineError> {
+    pub(super) async fn seal(&mut self) -> Result<(), PipelineError> {
         self.tell_plugin_health(true)?;
         self.tell_rules()?;
+        self.tell_silences()?;
         block_in_place(|| self.publish(true))?;
         if self.parts.epoch.is_empty() {
             return Ok(());
@@ -467,7 +505,7 @@ impl Engine {
     }
 
     /// Waits until every sealed epoch is durable.
-    async fn settle(&mut self) -> Result<(), PipelineError> {
+    pub(super) async fn settle(&mut self) -> Result<(), PipelineError> {
         while !self.in_flight.is_empty() {
             let durable = self.parts.committer.durable.recv().await;
             self.became_durable(durable)?;
@@ -501,6 +539,9 @@ impl Engine {
     async fn finish(mut self) -> Result<Status, PipelineError> {
         // Sources that were told to stop may have batches on their way; they are read again after the next start.
         self.parts.sources.stop();
+        // Who asks for something now is told that the engine stops.
+        self.parts.serve.asked.close();
+        while self.parts.serve.asked.try_recv().is_ok() {}
         if self.running == 0 {
             let mut found = self.parts.detectors.advance(&Watermarks(BTreeMap::new()));
             found.detections.extend(self.parts.source_health.finish());

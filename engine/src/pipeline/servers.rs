@@ -8,23 +8,28 @@ use std::time::Duration;
 
 use arrow::array::{Float64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::PipelineError;
 use super::sql::{Login, SqlProcess, Start};
 use crate::config::ServeSettings;
 use crate::query::SearchFn;
 use crate::search::{HITS_MAX, Searcher};
-use crate::serve::{self, Part, ServeError, ServeState, Server};
+use crate::serve::{self, Ask, Asks, Part, ServeError, ServeState, Server};
 use crate::store::Views;
 
 /// A port stays taken for a moment after an engine that was killed.
 const BIND_TRIES: u32 = 40;
 const BIND_PAUSE: Duration = Duration::from_millis(50);
 
+/// Commands that wait for the pipeline; more wait with who gives them.
+const ASKS_WAITING_MAX: usize = 16;
+
 /// What a run serves; ends with the run.
 pub struct Servers {
     pub state: Arc<ServeState>,
+    /// What people want done to incidents.
+    pub asked: mpsc::Receiver<Ask>,
     stop: watch::Sender<bool>,
     http: Option<Server>,
     sql: Option<SqlProcess>,
@@ -34,9 +39,20 @@ pub struct Servers {
 pub async fn start(settings: &ServeSettings, dir: &Path, views: &Views) -> Result<Servers, PipelineError> {
     let state = ServeState::new();
     let (stop, stopped) = watch::channel(false);
+    let (asks, asked) = mpsc::channel(ASKS_WAITING_MAX);
+    // Everything but changing incidents works without it.
+    if let Err(error) = serve::serve_locally(dir, asks.clone(), stopped.clone()).await {
+        tracing::warn!(%error, dir = %dir.display(), "incidents cannot be updated on this machine while the engine runs");
+    }
     let http = match settings.http {
         Some(address) => {
-            let server = serve::serve(address, state.clone(), stopped).await?;
+            let server = serve::serve(
+                address,
+                state.clone(),
+                Asks::with_tokens(asks, &settings.tokens),
+                stopped,
+            )
+            .await?;
             tracing::info!(address = %server.address, "serving health and metrics over HTTP");
             Some(server)
         }
@@ -60,7 +76,13 @@ pub async fn start(settings: &ServeSettings, dir: &Path, views: &Views) -> Resul
         }
         None => None,
     };
-    Ok(Servers { state, stop, http, sql })
+    Ok(Servers {
+        state,
+        asked,
+        stop,
+        http,
+        sql,
+    })
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {

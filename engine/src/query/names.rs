@@ -26,7 +26,7 @@ const PLAIN: [Table; 4] = [
 ];
 
 /// Names that mean a query. A query may use the stored tables and the names above it.
-const MEANINGS: [(&str, &str); 8] = [
+const MEANINGS: [(&str, &str); 10] = [
     ("incidents", INCIDENTS),
     ("incident_path", INCIDENT_PATH),
     ("incident_evidence", INCIDENT_EVIDENCE),
@@ -35,14 +35,24 @@ const MEANINGS: [(&str, &str); 8] = [
     ("entities", ENTITIES),
     ("exceptions", EXCEPTIONS),
     ("rules", RULES),
+    ("incident_updates", INCIDENT_UPDATES),
+    ("silences", SILENCES),
 ];
 
 /// The newest revision of every incident.
 const INCIDENTS: &str = "
     SELECT incident_id, tenant, revision, status, severity, severity_id, score, title, first_time, last_time, techniques,
-           entities, layers, detection_count, merged_into, score_parts, updated_time, content_id
+           entities, layers, detection_count, merged_into, score_parts, updated_time, content_id,
+           coalesce(workflow_status, 'New') AS workflow_status, assignee, verdict, silenced_by,
+           coalesce(forwarded, true) AS forwarded, updated_by, note
     FROM (SELECT *, row_number() OVER (PARTITION BY incident_id ORDER BY revision DESC) AS age FROM stored.incident_revisions)
     WHERE age = 1";
+
+/// What people did to incidents, and the engine where it reopened or parted them. All of a revision that is not evidence.
+const INCIDENT_UPDATES: &str = "
+    SELECT incident_id, tenant, revision, updated_time AS time, updated_by, status, workflow_status, assignee, verdict, note
+    FROM stored.incident_revisions
+    WHERE updated_by IS NOT NULL";
 
 /// The steps of every incident's newest revision.
 const INCIDENT_PATH: &str = "
@@ -100,6 +110,18 @@ const EXCEPTIONS: &str = "
           FROM stored.exception_parts GROUP BY exception) s
       ON p.exception = s.exception
     CROSS JOIN (SELECT max(time) AS time FROM stored.rule_sets) newest
+    WHERE p.age = 1";
+
+/// Every silence with how often it held. One that somebody took away, or whose end the newest finding has reached, is not active.
+const SILENCES: &str = "
+    SELECT p.silence, p.tenant, p.rule, p.entities, p.incident_id, p.owner, p.reason, p.created, p.expires, s.hits, s.last_hit,
+           CASE WHEN p.removed_by IS NULL THEN NULL ELSE p.time END AS removed, p.removed_by,
+           p.removed_by IS NULL AND (newest.time IS NULL OR p.expires > newest.time) AS active
+    FROM (SELECT *, row_number() OVER (PARTITION BY silence ORDER BY (removed_by IS NULL), time DESC) AS age
+          FROM stored.silence_parts) p
+    JOIN (SELECT silence, sum(hits) AS hits, max(last_hit) AS last_hit FROM stored.silence_parts GROUP BY silence) s
+      ON p.silence = s.silence
+    CROSS JOIN (SELECT max(time) AS time FROM stored.detections) newest
     WHERE p.age = 1";
 
 /// The rules that are in force, and how many active exceptions there are from each.

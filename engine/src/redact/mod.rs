@@ -75,6 +75,14 @@ impl Redactor {
         }
     }
 
+    /// What stands for an entity where it is kept; a stand-in stands for itself.
+    pub fn entity(&self, entity: &Entity) -> Entity {
+        match &self.0 {
+            Some(policy) if is_clear(entity) => policy.entity(entity),
+            _ => entity.clone(),
+        }
+    }
+
     pub fn relations(&self, mut relations: Vec<Relation>) -> Vec<Relation> {
         if let Some(policy) = &self.0 {
             for relation in &mut relations {
@@ -119,6 +127,22 @@ impl Redactor {
     }
 }
 
+/// Whether the entity can be a person and is no stand-in.
+pub fn is_clear(entity: &Entity) -> bool {
+    personal_kinds().contains(&*entity.kind) && !entity.value.starts_with(PREFIX)
+}
+
+/// Kinds of entities that can be persons.
+fn personal_kinds() -> BTreeSet<&'static str> {
+    let columns = EventSchema::get().columns().iter().filter(|column| column.personal);
+    let mut kinds: BTreeSet<&'static str> = columns.filter_map(|column| column.entity.as_deref()).collect();
+    // What a principal's ARN of an assumed role is: its name is often a person's.
+    if kinds.contains("principal") {
+        kinds.insert("session");
+    }
+    kinds
+}
+
 /// `text` without what stands between backticks.
 fn unquoted(text: &str) -> String {
     let parts = text.split('`').enumerate();
@@ -141,16 +165,11 @@ impl Policy {
                 required: column.required,
             })
             .collect();
-        let mut kinds: BTreeSet<&'static str> = columns.iter().filter_map(|column| column.kind).collect();
-        // What a principal's ARN of an assumed role is: its name is often a person's.
-        if kinds.contains("principal") {
-            kinds.insert("session");
-        }
         Policy {
             mode: settings.mode,
             key: seal::subkey(settings.key.reveal().as_bytes(), b"stand-in"),
             columns,
-            kinds,
+            kinds: personal_kinds(),
         }
     }
 
@@ -300,6 +319,17 @@ mod tests {
         }));
         let other = other.events(&events("alice@example.com"));
         assert_ne!(other.text_at("actor_user_uid", 0), Some(&*column("alice@example.com")));
+    }
+
+    #[test]
+    fn who_names_an_entity_names_it_as_it_is_kept() {
+        let (on, off) = (redactor(RedactMode::Mask), Redactor::new(None));
+        let ann = Entity::new("principal", "ann@example.com");
+        let kept = on.entity(&ann);
+        assert!(kept.value.starts_with("hmac:") && is_clear(&ann) && !is_clear(&kept));
+        assert_eq!((on.entity(&kept), off.entity(&ann)), (kept.clone(), ann));
+        let tool = Entity::new("tool", "search");
+        assert!(!is_clear(&tool) && on.entity(&tool) == tool);
     }
 
     #[test]

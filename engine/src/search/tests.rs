@@ -32,6 +32,7 @@ fn incident(id: &str, title: &str, severity: Severity, techniques: &[&str], enti
             why: why.into(),
         }],
         findings: vec![],
+        case: Default::default(),
     }
 }
 

@@ -1,10 +1,12 @@
-//! The HTTP side: `GET /healthz` (200 or 503, JSON) and `GET /metrics` (OpenMetrics text).
+//! The HTTP side: `GET /healthz` (200 or 503, JSON) and `GET /metrics` (OpenMetrics text), and what people do to incidents, see
+//! [`triage`].
 //!
-//! Neither shows telemetry, so neither asks who is there; the address is loopback unless configured otherwise. At most
+//! Neither of the first shows telemetry, so neither asks who is there; the address is loopback unless configured otherwise. At most
 //! [`CONNECTIONS_MAX`] connections are served at once, and one that stays silent or dawdles over a request is closed.
 
 mod health;
 mod metrics;
+mod triage;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use crate::listener::{BoundedListener, HEAD_MAX, Patience};
 
 pub use health::{Health, Part, STALE_AFTER, State};
 pub use metrics::{LABELS_MAX, LookupFigures, Metrics, PluginFigures, PluginMetrics, SinkFigures, SourceMetrics};
+pub use triage::{Ask, Asks, PATH, serve_locally, socket};
 
 /// Connections at once; more wait in the operating system's queue. Scrapers, health checks and a few people need no more, and each
 /// costs a task and its buffers.
@@ -93,6 +96,7 @@ impl Server {
 pub async fn serve(
     address: SocketAddr,
     state: Arc<ServeState>,
+    asks: Asks,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Server, ServeError> {
     let listen = |source| ServeError::Listen { address, source };
@@ -106,7 +110,7 @@ pub async fn serve(
     let mut also_stop = stop.clone();
     let task = tokio::spawn(async move {
         let graceful = async move { drop(stop.wait_for(|stop| *stop).await) };
-        let served = axum::serve(listener, router(state)).with_graceful_shutdown(graceful);
+        let served = axum::serve(listener, router(state, asks)).with_graceful_shutdown(graceful);
         tokio::select! {
             ended = async { served.await } => ended,
             () = async {
@@ -118,11 +122,12 @@ pub async fn serve(
     Ok(Server { address, task })
 }
 
-fn router(state: Arc<ServeState>) -> Router {
+fn router(state: Arc<ServeState>, asks: Asks) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .with_state(state)
+        .merge(triage::router(asks))
 }
 
 async fn metrics(AxumState(state): AxumState<Arc<ServeState>>) -> Response {

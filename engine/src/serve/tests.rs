@@ -2,18 +2,27 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::model::InputId;
+use crate::config::Secret;
+use crate::model::{Answer, Command, InputId, Refusal};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What takes commands over TCP, and where they come out.
+fn asks(tokens: &[&str]) -> (Asks, mpsc::Receiver<Ask>) {
+    let (to, asked) = mpsc::channel(4);
+    let tokens: Vec<Secret> = tokens.iter().map(|token| Secret::from(*token)).collect();
+    (Asks::with_tokens(to, &tokens), asked)
+}
+
 async fn started() -> (Arc<ServeState>, Server, watch::Sender<bool>) {
     let (stop, stopped) = watch::channel(false);
     let state = ServeState::new();
-    let server = serve("127.0.0.1:0".parse().unwrap(), state.clone(), stopped)
+    let server = serve("127.0.0.1:0".parse().unwrap(), state.clone(), asks(&[]).0, stopped)
         .await
         .unwrap();
     (state, server, stop)
@@ -170,7 +179,10 @@ fn series_are_bounded() {
 async fn the_stop_signal_ends_it_and_frees_the_port() {
     let (_state, server, stop) = started().await;
     let address = server.address;
-    let busy = serve(address, ServeState::new(), stop.subscribe()).await.err().unwrap();
+    let busy = serve(address, ServeState::new(), asks(&[]).0, stop.subscribe())
+        .await
+        .err()
+        .unwrap();
     assert!(
         busy.to_string()
             .starts_with(&format!("[serve] http: cannot listen on {address}"))
@@ -190,7 +202,9 @@ async fn connections_are_bounded_and_silent_ones_closed() {
     let state = ServeState::new();
     state.report(Health::default());
     let patience = Patience { silence, head: silence };
-    tokio::spawn(async move { axum::serve(BoundedListener::new(listener, 1, patience), router(state)).await });
+    tokio::spawn(
+        async move { axum::serve(BoundedListener::new(listener, 1, patience), router(state, asks(&[]).0)).await },
+    );
     let mut silent = TcpStream::connect(address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
     let started = Instant::now();
@@ -213,7 +227,9 @@ async fn a_request_that_drips_gives_its_place_back_and_an_idle_scraper_keeps_its
         silence: Duration::from_secs(60),
         head,
     };
-    tokio::spawn(async move { axum::serve(BoundedListener::new(listener, 1, patience), router(state)).await });
+    tokio::spawn(
+        async move { axum::serve(BoundedListener::new(listener, 1, patience), router(state, asks(&[]).0)).await },
+    );
     let drip = async |mut stream: TcpStream| {
         // A byte at a time and never silent for long, until the connection is closed.
         let mut cut_off = [0; 64];
@@ -246,4 +262,118 @@ async fn a_request_that_drips_gives_its_place_back_and_an_idle_scraper_keeps_its
         tokio::time::sleep(2 * head).await;
     }
     assert_eq!(tokio::time::timeout(PATIENCE, drip(scraper)).await.expect("cut off"), 0);
+}
+
+const COMMAND: &str = r#"{"remove_silence": {"silence": "ab", "by": "ann"}}"#;
+
+/// The answer's status and body.
+async fn post(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, headers: &str, body: &str) -> (u16, String) {
+    let request = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+/// Answers commands as long as there are any.
+fn carry_out(mut asked: mpsc::Receiver<Ask>) -> tokio::task::JoinHandle<usize> {
+    tokio::spawn(async move {
+        let mut carried_out = 0;
+        while let Some(ask) = asked.recv().await {
+            carried_out += 1;
+            let done = match ask.command {
+                Command::RemoveSilence { silence, .. } if silence == "ab" => Ok(Answer {
+                    message: "done".into(),
+                    ..Answer::default()
+                }),
+                _ => Err(Refusal::Unknown("there is no such silence".into())),
+            };
+            let _ = ask.answer.send(done);
+        }
+        carried_out
+    })
+}
+
+#[tokio::test]
+async fn commands_over_tcp_need_a_token_whatever_a_page_can_send() {
+    let (stop, stopped) = watch::channel(false);
+    let json = "Content-Type: application/json\r\n";
+    let bearer = |token: &str| format!("{json}Authorization: Bearer {token}\r\n");
+    let (commands, asked) = asks(&["t0ken", "other"]);
+    let carried_out = carry_out(asked);
+    let server = serve(
+        "127.0.0.1:0".parse().unwrap(),
+        ServeState::new(),
+        commands,
+        stopped.clone(),
+    )
+    .await;
+    let address = server.unwrap().address;
+    let send =
+        async |headers: String, body: &str| post(TcpStream::connect(address).await.unwrap(), &headers, body).await;
+    for (headers, status) in [
+        (json.to_owned(), 401),
+        (
+            format!("{json}Origin: http://evil.example\r\nCookie: token=t0ken\r\n"),
+            401,
+        ),
+        (format!("{json}Authorization: Basic t0ken\r\n"), 401),
+        (bearer("t0ke"), 401),
+        (bearer(""), 401),
+        (
+            "Content-Type: text/plain\r\nAuthorization: Bearer t0ken\r\n".to_owned(),
+            415,
+        ),
+    ] {
+        assert_eq!(send(headers.clone(), COMMAND).await.0, status, "{headers}");
+    }
+    let (status, body) = send(bearer("other"), COMMAND).await;
+    assert!(status == 200 && body.contains("\"done\""), "{status} {body}");
+    let (status, body) = send(bearer("t0ken"), &COMMAND.replace("ab", "cd")).await;
+    assert!(status == 404 && body.contains("no such silence"), "{status} {body}");
+    for wrong in [
+        "",
+        "{",
+        r#"{"drop_tables": {}}"#,
+        r#"{"remove_silence": {"silence": 1, "by": "ann"}}"#,
+    ] {
+        let status = send(bearer("t0ken"), wrong).await.0;
+        assert!((400..500).contains(&status), "{status} {wrong}");
+    }
+    // Where no token is configured nobody has one.
+    let (commands, _asked) = asks(&[]);
+    let server = serve("127.0.0.1:0".parse().unwrap(), ServeState::new(), commands, stopped).await;
+    let closed = TcpStream::connect(server.unwrap().address).await.unwrap();
+    let (status, body) = post(closed, &bearer(""), COMMAND).await;
+    assert!(status == 403 && body.contains("token_env"), "{status} {body}");
+    let _ = stop.send(true);
+    drop(stop);
+    assert_eq!(tokio::time::timeout(PATIENCE, carried_out).await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn the_socket_of_a_data_directory_is_its_owners() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    // Longer than a socket's path may be.
+    let data = dir.path().join("d".repeat(120));
+    std::fs::create_dir(&data).unwrap();
+    let json = "Content-Type: application/json\r\n";
+    // Twice: one that was killed leaves its socket behind.
+    for _ in 0..2 {
+        let (stop, stopped) = watch::channel(false);
+        let (to, asked) = mpsc::channel(1);
+        serve_locally(&data, to, stopped).await.unwrap();
+        carry_out(asked);
+        let mode = std::fs::metadata(data.join("control")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let (_held, path) = socket(&data).unwrap();
+        let (status, body) = post(UnixStream::connect(&path).await.unwrap(), json, COMMAND).await;
+        assert!(status == 200 && body.contains("\"done\""), "{status} {body}");
+        std::mem::forget(stop);
+    }
 }

@@ -46,7 +46,7 @@ pub use mirror::{ViewReceiver, ViewSender};
 pub use rows::{
     ExceptionPart, PluginHealth, RuleState, detections_from_batches, detections_to_batch, exceptions_to_batch,
     incidents_from_batches, incidents_to_batches, plugin_health_to_batch, rejected_to_batch, relations_from_batches,
-    relations_to_batch, rules_to_batch,
+    relations_to_batch, rules_to_batch, silences_from_batches, silences_to_batch,
 };
 pub use tables::Table;
 pub use view::{TableView, View, Views};
@@ -173,6 +173,20 @@ impl Store {
         self.unsettled = None;
         let files = self.newest.tables.values().flatten();
         Ok(files.map(|file| u64::try_from(file.size).unwrap_or(0)).sum())
+    }
+
+    /// Makes an epoch durable that holds only these rows: everything else goes on as the epoch before left it.
+    pub async fn commit_rows(&mut self, tables: BTreeMap<Table, Vec<RecordBatch>>) -> Result<u64, StoreError> {
+        self.commit(EpochData {
+            epoch: self.newest.epoch + 1,
+            tables,
+            offsets: self.newest.offsets.clone(),
+            state: BTreeMap::new(),
+            plugins: self.newest.plugins.clone(),
+            plugin_configs: self.newest.plugin_configs.clone(),
+            rules: self.newest.rules.clone(),
+        })
+        .await
     }
 
     async fn write(&mut self, data: EpochData) -> Result<(), StoreError> {

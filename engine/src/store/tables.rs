@@ -27,10 +27,12 @@ pub enum Table {
     RuleSets,
     /// Exceptions as they were told of; the SQL name `exceptions` sums the parts.
     ExceptionParts,
+    /// Silences as they were told of; the SQL name `silences` sums the parts.
+    SilenceParts,
 }
 
 impl Table {
-    pub const ALL: [Table; 10] = [
+    pub const ALL: [Table; 11] = [
         Table::Events,
         Table::Detections,
         Table::RelationParts,
@@ -41,6 +43,7 @@ impl Table {
         Table::PluginHealth,
         Table::RuleSets,
         Table::ExceptionParts,
+        Table::SilenceParts,
     ];
 
     /// Name of its directory under `tables/`.
@@ -56,6 +59,7 @@ impl Table {
             Table::PluginHealth => "plugin_health",
             Table::RuleSets => "rule_sets",
             Table::ExceptionParts => "exception_parts",
+            Table::SilenceParts => "silence_parts",
         }
     }
 
@@ -72,6 +76,7 @@ impl Table {
             Table::PluginHealth => &PLUGIN_HEALTH,
             Table::RuleSets => &RULE_SETS,
             Table::ExceptionParts => &EXCEPTION_PARTS,
+            Table::SilenceParts => &SILENCE_PARTS,
         }
     }
 
@@ -104,6 +109,7 @@ impl Table {
             Table::PluginHealth => &["time", "plugin"],
             Table::RuleSets => &["time"],
             Table::ExceptionParts => &["time", "exception"],
+            Table::SilenceParts => &["time", "silence"],
         }
     }
 
@@ -227,6 +233,13 @@ static INCIDENT_REVISIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("score_parts"),
         time("updated_time"),
         text("content_id"),
+        maybe_text("workflow_status"),
+        maybe_text("assignee"),
+        maybe_text("verdict"),
+        maybe_text("silenced_by"),
+        Field::new("forwarded", DataType::Boolean, true),
+        maybe_text("updated_by"),
+        maybe_text("note"),
     ])
 });
 
@@ -296,6 +309,24 @@ static EXCEPTION_PARTS: LazyLock<SchemaRef> = LazyLock::new(|| {
         number("hits"),
         maybe_time("last_hit"),
         Field::new("active", DataType::Boolean, false),
+    ])
+});
+
+static SILENCE_PARTS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        time("time"),
+        text("silence"),
+        text("tenant"),
+        text("rule"),
+        texts("entities"),
+        maybe_text("incident_id"),
+        text("owner"),
+        text("reason"),
+        time("created"),
+        time("expires"),
+        number("hits"),
+        maybe_time("last_hit"),
+        maybe_text("removed_by"),
     ])
 });
 

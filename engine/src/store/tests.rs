@@ -13,8 +13,8 @@ use deltalake::operations::create::CreateBuilder;
 
 use super::*;
 use crate::model::{
-    Detection, Entity, EntityRole, Incident, IncidentStatus, InputId, InputOffset, PathStep, Rejected, Relation,
-    RoledEntity, ScorePart, Severity,
+    Case, Detection, Entity, EntityRole, Incident, IncidentStatus, InputId, InputOffset, PathStep, Rejected, Relation,
+    RoledEntity, ScorePart, Severity, Verdict, WorkflowStatus,
 };
 
 pub(crate) const START: i64 = 1_770_000_000_000_000;
@@ -123,6 +123,7 @@ pub(crate) fn incident(id: &str, revision: u32, detections: &[&str]) -> Incident
             })
             .collect(),
         findings: vec![],
+        case: Default::default(),
     }
 }
 
@@ -479,6 +480,14 @@ fn incidents_come_back_the_same_in_whatever_order_their_rows_come() {
         points: 5e-324,
         why: String::new(),
     });
+    one.case = Case {
+        status: WorkflowStatus::OnHold,
+        assignee: Some("bob".to_string()),
+        verdict: Some(Verdict::TruePositive),
+        silences: vec!["a".to_string(), "b".to_string()],
+        withheld: true,
+        ..Case::default()
+    };
     let incidents = vec![one, incident("i2", 1, &["d9"])];
     let batches = rows::incidents_to_batches(&incidents, START).unwrap();
     let reversed = |table: Table| {

@@ -4,7 +4,7 @@
 use super::{NAMED_MAX, Named, Step, Story, list};
 use crate::cli::terminal::Look;
 use crate::model::text::{cut, harmless_line};
-use crate::model::{Incident, Severity, shorten_hashes};
+use crate::model::{Incident, Severity, Verdict, shorten_hashes};
 
 /// A path shows so many of its first and of its last steps.
 const STEPS_SHOWN: (usize, usize) = (20, 10);
@@ -69,6 +69,17 @@ impl Page {
             incident.revision,
             incident.status.text()
         ));
+        let case = &incident.case;
+        if case.is_kept() {
+            let assignee = case.assignee.as_deref().unwrap_or("nobody");
+            let verdict = case.verdict.map_or("none", Verdict::text);
+            let work = format!("{}  assigned to {assignee}  verdict {verdict}", case.status.text());
+            self.text.push_str(&format!("{}\n", harmless_line(&work)));
+        }
+        if !case.silences.is_empty() {
+            let silences = harmless_line(&case.silences.join(", "));
+            self.text.push_str(&format!("silenced by {silences}\n"));
+        }
     }
 
     /// A line in a colour, where there are colours.

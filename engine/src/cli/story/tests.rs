@@ -93,6 +93,7 @@ pub fn facts(text: &str) -> Facts {
             merged_into: None,
             path,
             findings: Vec::new(),
+            case: Default::default(),
         },
         notes: BTreeMap::from([(format!("address:{text}"), note)]),
         advice: BTreeMap::from([("p/r-d2".to_owned(), format!("Revoke it. {text}"))]),

@@ -46,12 +46,23 @@ fn the_greater_of_journal_and_tables_is_remembered() {
     let dir = TempDir::new().unwrap();
     let mut journal = Journal::open(dir.path()).unwrap();
     journal.append(vec![titled("a", "1"), titled("a", "2")]).unwrap();
-    let (open, high) = (IncidentStatus::Open, Severity::High);
-    journal.remember("a", 1, "older than what the journal knows", open, high);
+    let high = Standing {
+        status: IncidentStatus::Open,
+        severity: Severity::High,
+        told: true,
+        silenced: false,
+    };
+    journal.remember("a", 1, "older than what the journal knows", high);
     let content = titled("c", "1").content_id().to_string();
-    journal.remember("c", 7, &content, IncidentStatus::Merged, Severity::Low);
-    assert_eq!(journal.standing("a"), Some((open, high)));
-    assert_eq!(journal.standing("c"), Some((IncidentStatus::Merged, Severity::Low)));
+    let merged = Standing {
+        status: IncidentStatus::Merged,
+        severity: Severity::Low,
+        told: false,
+        silenced: false,
+    };
+    journal.remember("c", 7, &content, merged);
+    assert_eq!(journal.standing("a"), Some(high));
+    assert_eq!(journal.standing("c"), Some(merged));
     assert_eq!(journal.standing("b"), None);
     assert_eq!(*journal.by_status(), BTreeMap::from([("merged", 1), ("open", 1)]));
     assert!(
@@ -224,4 +235,28 @@ async fn segments_go_when_committed_and_passed_by_every_sink() {
         journaled(&journal),
         [("a".into(), 4, "4".into()), ("a".into(), 5, "5".into())]
     );
+}
+
+#[test]
+fn what_receivers_know_is_remembered_with_the_revision() {
+    let dir = TempDir::new().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let withheld = |title: &str, withheld: bool| Incident {
+        case: Case {
+            withheld,
+            ..Case::default()
+        },
+        ..titled("a", title)
+    };
+    let told = |journal: &Journal| journal.standing("a").map(|standing| standing.told);
+    journal.append(vec![withheld("1", true)]).unwrap();
+    assert_eq!(told(&journal), Some(false));
+    assert!(
+        journal.append(vec![withheld("1", false)]).unwrap().is_empty(),
+        "what is sent is not of the content"
+    );
+    journal.append(vec![withheld("2", false), withheld("3", true)]).unwrap();
+    assert_eq!(told(&journal), Some(true));
+    drop(journal);
+    assert_eq!(told(&Journal::open(dir.path()).unwrap()), Some(true));
 }

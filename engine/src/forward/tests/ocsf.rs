@@ -1,5 +1,6 @@
 use super::*;
 use crate::forward::ocsf::FINDING_BYTES_MAX;
+use crate::model::{Change, Verdict, WorkflowStatus};
 
 fn revisions() -> Vec<Incident> {
     let first = Incident {
@@ -63,7 +64,38 @@ fn revisions() -> Vec<Incident> {
             .collect(),
         ..incident()
     };
-    vec![first, second, merged, bare, large, untold, endless]
+    let decided = Incident {
+        revision: 4,
+        case: Case {
+            status: WorkflowStatus::Closed,
+            assignee: Some("bob".into()),
+            verdict: Some(Verdict::Benign),
+            silences: vec!["ab".repeat(16)],
+            change: Some(Change {
+                by: "ann".into(),
+                at: START,
+                note: Some("the nightly copy".into()),
+                silences_until: None,
+            }),
+            ..Case::default()
+        },
+        ..incident()
+    };
+    let silenced = Incident {
+        revision: 5,
+        case: Case {
+            silences: vec!["ab".repeat(16)],
+            change: Some(Change {
+                by: "sentrail".into(),
+                at: START,
+                note: Some("split: 1 finding left".into()),
+                silences_until: None,
+            }),
+            ..Case::default()
+        },
+        ..incident()
+    };
+    vec![first, second, merged, bare, large, untold, endless, decided, silenced]
 }
 
 /// The one place where a finding's whole form is written down. `SENTRAIL_GOLDEN=write` accepts a new one.
@@ -119,11 +151,44 @@ fn activity_follows_the_revision_and_the_merge() {
         .map(|i| incident_finding(i)["activity_name"].clone())
         .collect();
     assert_eq!(activities, ["Create", "Update", "Close"]);
+    let mut late = incident();
+    (late.revision, late.case.first_sent) = (9, true);
+    assert_eq!(
+        incident_finding(&late)["activity_name"],
+        "Create",
+        "nobody was sent the others"
+    );
+}
+
+#[test]
+fn what_people_decide_is_told_in_ocsfs_own_words() {
+    let decided = incident_finding(&revisions()[7]);
+    for (name, value) in [
+        ("activity_id", Value::from(3)),
+        ("status_id", 5.into()),
+        ("status", "Closed".into()),
+        ("verdict_id", 5.into()),
+        ("verdict", "Benign".into()),
+        ("comment", "ann: the nightly copy".into()),
+        ("assignee", serde_json::json!({ "name": "bob" })),
+        ("assignee_group", Value::Null),
+    ] {
+        assert_eq!(decided[name], value, "{name}");
+    }
+    let silenced = incident_finding(&revisions()[8]);
+    assert_eq!(
+        (&silenced["status"], &silenced["status_id"]),
+        (&"Silenced".into(), &99.into())
+    );
+    assert_eq!(silenced["status_detail"], "split: 1 finding left");
 }
 
 #[test]
 fn every_message_is_bounded_and_says_what_was_cut() {
-    for (incident, cut) in revisions().iter().zip([false, false, false, false, true, false, true]) {
+    for (incident, cut) in revisions()
+        .iter()
+        .zip([false, false, false, false, true, false, true, false, false])
+    {
         let finding = incident_finding(incident);
         assert_eq!(finding["metadata"]["is_truncated"], cut, "{}", incident.title);
         let length = finding.to_string().len();

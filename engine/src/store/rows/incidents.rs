@@ -3,17 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, Int32Array, RecordBatch};
+use arrow::array::{Array, BooleanArray, Float64Array, Int32Array, RecordBatch};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::model::{Incident, Micros, PathStep, ScorePart};
+use crate::model::{Case, Incident, Micros, PathStep, ScorePart, Verdict, WorkflowStatus};
 
 use super::columns::{Rows, batch, list_at, lists, maybe_texts, numbers, text_at, texts, times};
 use super::{StoreError, Table};
 
-/// Rows of `incident_revisions`, `incident_path` and `incident_evidence`. `updated_time` is when the engine learned it.
+/// Between the ids in `silenced_by`.
+const SEPARATOR: &str = ", ";
+
+/// Rows of `incident_revisions`, `incident_path` and `incident_evidence`. `updated_time` is when the engine learned it, but of what somebody
+/// did when that was done.
 pub fn incidents_to_batches(
     incidents: &[Incident],
     updated_time: Micros,
@@ -23,6 +27,11 @@ pub fn incidents_to_batches(
         .iter()
         .map(|i| serde_json::to_string(&i.score_parts).unwrap_or_else(|_| "[]".to_string()))
         .collect();
+    let silenced: Vec<Option<String>> = incidents
+        .iter()
+        .map(|i| (!i.case.silences.is_empty()).then(|| i.case.silences.join(SEPARATOR)))
+        .collect();
+    let changes = || incidents.iter().map(|i| i.case.change.as_ref());
     let revisions = batch(
         Table::IncidentRevisions,
         vec![
@@ -42,8 +51,21 @@ pub fn incidents_to_batches(
             numbers(incidents.iter().map(|i| i.detection_ids.len() as i64)),
             maybe_texts(incidents.iter().map(|i| i.merged_into.as_deref())),
             texts(score_parts.iter()),
-            times(incidents.iter().map(|_| updated_time)),
+            times(
+                incidents
+                    .iter()
+                    .map(|i| i.case.change.as_ref().map_or(updated_time, |change| change.at)),
+            ),
             texts(incidents.iter().map(|i| i.content_id().to_string())),
+            texts(incidents.iter().map(|i| i.case.status.text())),
+            maybe_texts(incidents.iter().map(|i| i.case.assignee.as_deref())),
+            maybe_texts(incidents.iter().map(|i| i.case.verdict.map(Verdict::text))),
+            maybe_texts(silenced.iter().map(Option::as_deref)),
+            Arc::new(BooleanArray::from_iter(
+                incidents.iter().map(|i| Some(!i.case.withheld)),
+            )),
+            maybe_texts(changes().map(|change| Some(change?.by.as_str()))),
+            maybe_texts(changes().map(|change| change?.note.as_deref())),
         ],
     )?;
     let steps: Vec<(&Incident, &PathStep)> = incidents
@@ -113,6 +135,9 @@ pub fn incidents_from_batches(
             rows.lists("layers")?,
         );
         let merged_into = rows.texts("merged_into")?;
+        let (workflow_status, assignee) = (rows.texts("workflow_status")?, rows.texts("assignee")?);
+        let (verdict, silenced_by) = (rows.texts("verdict")?, rows.texts("silenced_by")?);
+        let forwarded = rows.bools("forwarded")?;
         for row in 0..batch.num_rows() {
             let key = (incident_id.value(row).to_string(), revision.value(row));
             let score_parts =
@@ -142,6 +167,22 @@ pub fn incidents_from_batches(
                 merged_into: text_at(&merged_into, row),
                 path,
                 findings: Vec::new(),
+                case: Case {
+                    status: text_at(&workflow_status, row)
+                        .map_or(Ok(WorkflowStatus::New), |text| text.parse())
+                        .map_err(|error: String| rows.bad("workflow_status", error))?,
+                    assignee: text_at(&assignee, row),
+                    verdict: text_at(&verdict, row)
+                        .map(|text| text.parse())
+                        .transpose()
+                        .map_err(|error: String| rows.bad("verdict", error))?,
+                    silences: text_at(&silenced_by, row)
+                        .map(|ids| ids.split(SEPARATOR).map(str::to_owned).collect())
+                        .unwrap_or_default(),
+                    change: None,
+                    withheld: forwarded.is_valid(row) && !forwarded.value(row),
+                    first_sent: false,
+                },
                 incident_id: key.0,
             });
         }

@@ -3,6 +3,7 @@
 mod columns;
 mod incidents;
 mod rules;
+mod silences;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::tables::Table;
 
 pub use incidents::{incidents_from_batches, incidents_to_batches};
 pub use rules::{ExceptionPart, RuleState, exceptions_to_batch, rules_to_batch};
+pub use silences::{silences_from_batches, silences_to_batch};
 
 use columns::{Rows, batch, counts, list_at, lists, maybe_texts, role_text, texts, times};
 
