@@ -35,6 +35,8 @@ pub mod serve;
 
 pub mod source_health;
 
+pub mod sequence;
+
 pub mod simulate;
 
 pub mod pipeline;
