@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDateTime};
 use serde_json::Value;
 
 use super::super::*;
@@ -151,16 +151,18 @@ fn detections(case: &Value, fields: &Fields) -> Vec<Detection> {
         let matches = output["Matches"].as_object().into_iter().flatten();
         let matches: Vec<(&String, &Value)> = matches.collect();
         for (field, values) in &matches {
-            let Some(place) = fields.get(&(id.clone(), (*field).clone())) else {
+            let place = fields.get(&(id.clone(), (*field).clone())).copied();
+            // Of what is matched nowhere only the time counts.
+            if place.is_none() && !fields.is_empty() {
                 continue;
-            };
+            }
             for (value, times) in values.as_object().into_iter().flatten() {
                 for time in texts(times) {
                     number += 1;
                     let own = if matches.len() == 1 { number } else { 0 };
                     at.entry((time_of(time), own))
                         .or_default()
-                        .push((*place, value.clone()));
+                        .extend(place.map(|place| (place, value.clone())));
                 }
             }
         }
@@ -196,7 +198,14 @@ fn detections(case: &Value, fields: &Fields) -> Vec<Detection> {
 /// Minutes, or a moment.
 fn time_of(value: &Value) -> Micros {
     match value {
-        Value::String(text) => DateTime::parse_from_rfc3339(text).expect("a time").timestamp_micros(),
+        Value::String(text) => match DateTime::parse_from_rfc3339(text) {
+            Ok(moment) => moment.timestamp_micros(),
+            // Without a zone it is UTC.
+            Err(_) => {
+                let moment = text.replace(' ', "T").parse::<NaiveDateTime>();
+                moment.expect("a time").and_utc().timestamp_micros()
+            }
+        },
         minutes => (minutes.as_f64().expect("minutes") * (MINUTE / SECOND) as f64) as Micros * SECOND,
     }
 }
