@@ -473,6 +473,33 @@ fn sigma_correlations_can_be_said() {
 }
 
 #[test]
+fn own_files_replace_what_is_shipped_and_names_are_unique_among_them() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let own = steps("within = \"1h\"", &[A, B]).replace("name = \"s\"", "name = \"persistent-jailbreak\"");
+    std::fs::write(dir.path().join("a.toml"), &own).expect("written");
+    let shipped = load_sequences(None, true).expect("valid");
+    let both = load_sequences(Some(dir.path()), true).expect("valid");
+    assert_eq!(both.sequences.len(), shipped.sequences.len());
+    assert_eq!(both.sequences["persistent-jailbreak"].title, "S");
+    assert_ne!(both.digest, shipped.digest);
+    assert_eq!(
+        load_sequences(Some(dir.path()), false).expect("valid").sequences.len(),
+        1
+    );
+    assert_eq!(load_sequences(None, false).expect("valid"), SequenceSet::default());
+    std::fs::write(dir.path().join("b.toml"), &own).expect("written");
+    let error = load_sequences(Some(dir.path()), true).expect_err("twice").to_string();
+    assert!(
+        error.contains("b.toml") && error.contains("a.toml") && error.contains("its own name"),
+        "{error}"
+    );
+    let error = load_sequences(Some(&dir.path().join("none")), true)
+        .expect_err("none")
+        .to_string();
+    assert!(error.starts_with("[sequences] dir:"), "{error}");
+}
+
+#[test]
 fn mistakes_name_their_place_and_what_would_be_valid() {
     let cases: &[(String, &str)] = &[
         (steps("within = \"8d\"", &[A]), "within: 8 days; valid is up to 7"),
