@@ -76,7 +76,7 @@ enum Command {
         #[command(subcommand)]
         command: plugin::Command,
     },
-    /// Test declared sequences of detections.
+    /// List or test declared sequences of detections.
     Sequence {
         #[command(subcommand)]
         command: sequence::Command,

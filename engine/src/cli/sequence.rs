@@ -6,10 +6,17 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 
 use crate::config::{self, SequenceSet};
+use crate::model::harmless;
 use crate::sequence::fixture;
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// List the sequences that would be in force, and what to do about what they tell.
+    List {
+        /// The configuration file (TOML); without it, those of the build.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Run the fixtures of sequences: for NAME.toml, the cases in fixtures/NAME.toml beside it.
     Test {
         /// Files of sequences, or directories of them.
@@ -20,8 +27,26 @@ pub enum Command {
 
 pub fn sequence(command: &Command) -> anyhow::Result<()> {
     match command {
+        Command::List { config } => list(config.as_deref()),
         Command::Test { paths } => test(paths),
     }
+}
+
+fn list(config: Option<&Path>) -> anyhow::Result<()> {
+    let (dir, shipped) = match config {
+        Some(config) => {
+            let sequences = config::load(config)?.sequences;
+            (sequences.dir, sequences.shipped)
+        }
+        None => (None, true),
+    };
+    for sequence in config::load_sequences(dir.as_deref(), shipped)?.sequences.values() {
+        outln!("{} ({}): {}", sequence.name, sequence.severity, sequence.title)?;
+        if !sequence.description.is_empty() {
+            outln!("    {}", harmless(&sequence.description))?;
+        }
+    }
+    Ok(())
 }
 
 fn test(paths: &[PathBuf]) -> anyhow::Result<()> {

@@ -199,10 +199,10 @@ impl Sequences {
                 Ok(detections) => {
                     for detection in detections {
                         let places = self.places(&detection);
-                        match places.is_empty() {
-                            // It is not wanted any more.
-                            true => _ = self.changed.insert(hour(&detection)),
-                            false => _ = self.keep(shared(detection), &places),
+                        let at = hour(&detection);
+                        // Under other sequences it may not be wanted any more, or not for so long.
+                        if places.is_empty() || !self.keep(shared(detection), &places) {
+                            self.changed.insert(at);
                         }
                     }
                 }
@@ -483,12 +483,13 @@ impl Sequences {
 
     fn expire(&mut self) {
         let passed = self.passed();
-        let names: Vec<String> = self.tenants.keys().cloned().collect();
+        let is_over = |tenant: &Tenant| {
+            let first = tenant.kept.first_key_value();
+            first.is_some_and(|((expires, _, _), _)| *expires < passed)
+        };
+        let over = self.tenants.iter().filter(|(_, tenant)| is_over(tenant));
+        let names: Vec<String> = over.map(|(name, _)| name.clone()).collect();
         for name in names {
-            let is_over = |tenant: &Tenant| {
-                let first = tenant.kept.first_key_value();
-                first.is_some_and(|((expires, _, _), _)| *expires < passed)
-            };
             while self.tenants.get(&name).is_some_and(is_over) {
                 self.let_go(&name);
             }

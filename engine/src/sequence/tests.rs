@@ -457,6 +457,25 @@ fn state_that_cannot_be_read_is_counted_and_what_sequences_tell_is_not_read_by_t
     assert_eq!(sequences.figures().seen, 0);
 }
 
+#[test]
+fn what_other_sequences_do_not_need_after_a_start_goes_from_the_state_too() {
+    let text = |within: &str| set(&steps(&format!("within = \"{within}\""), &[A, B]));
+    let mut sequences = Sequences::new(text("100s"), BTreeMap::new());
+    sequences.add(&[found(0, "p/a", "ann")]);
+    sequences.advance(&BTreeMap::from([("gateway".to_owned(), 90 * SECOND)]), None);
+    let state = sequences.save();
+    let hour = format!("{HOURS}0");
+    assert!(!state[&hour].is_empty());
+    let mut shorter = Sequences::new(text("10s"), BTreeMap::new());
+    shorter.restore(&state);
+    assert!(shorter.save()[&hour].is_empty());
+    let mut same = Sequences::new(text("100s"), BTreeMap::new());
+    same.restore(&state);
+    assert_eq!(same.save().get(&hour), None);
+    same.add(&[found(95, "p/b", "ann")]);
+    assert_eq!(same.finish().len(), 1);
+}
+
 /// The kinds of correlation that Sigma has.
 #[test]
 fn sigma_correlations_can_be_said() {
