@@ -168,6 +168,7 @@ pub fn rule_states(set: &SequenceSet, rules: &Rules) -> impl Iterator<Item = Rul
             techniques: sequence.techniques.clone(),
             enabled,
             signed_by: None,
+            description: (!sequence.description.is_empty()).then(|| sequence.description.clone()),
         }
     })
 }
