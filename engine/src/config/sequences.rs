@@ -62,8 +62,6 @@ pub struct SequenceSettings {
     /// What is told of a key is not told again for so long.
     pub repeat_after: Micros,
     pub steps: Vec<StepSettings>,
-    /// SHA-256 of its file in hexadecimal.
-    pub digest: String,
 }
 
 /// What one step of a sequence is: detections that are all that is named here.
@@ -190,12 +188,9 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 pub fn parse_sequences(text: &str, file: &str) -> Result<Vec<SequenceSettings>, ConfigError> {
     let document = Document::parse(text, file)?;
     let held: File = document.read()?;
-    let digest = hex::encode(Sha256::digest(text));
     let mut sequences: Vec<SequenceSettings> = Vec::new();
     for (index, sequence) in held.sequence.into_iter().enumerate() {
-        let sequence = sequence
-            .validate(index, &digest)
-            .map_err(|fault| document.fault(&fault))?;
+        let sequence = sequence.validate(index).map_err(|fault| document.fault(&fault))?;
         if sequences.iter().any(|held| held.name == sequence.name) {
             let message = "this name stands twice; every sequence needs its own";
             return Err(document.fault(&Fault::new(Place::Entry(NAME, index), "name", message)));
@@ -266,7 +261,7 @@ enum Standing {
 }
 
 impl Sequence {
-    fn validate(self, index: usize, digest: &str) -> Result<SequenceSettings, Fault> {
+    fn validate(self, index: usize) -> Result<SequenceSettings, Fault> {
         let place = Place::Entry(NAME, index);
         let wrong = |key: &'static str, message: String| Err(Fault::new(place, key, message));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -314,7 +309,6 @@ impl Sequence {
             ordered: self.ordered,
             repeat_after: repeat_after.unwrap_or(within),
             steps,
-            digest: digest.to_owned(),
         })
     }
 }
