@@ -1,4 +1,5 @@
-//! Makes every file of schemas/sources part of the build, so that a new log format needs no line of Rust.
+//! Makes every file of schemas/sources and schemas/sequences part of the build, so that a new log format or sequence needs no line of
+//! Rust.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -6,9 +7,17 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../schemas/sources");
-    println!("cargo::rerun-if-changed={}", dir.display());
     println!("cargo::rerun-if-changed=build.rs");
+    embed("sources", "mapping_files.rs")?;
+    embed("sequences", "sequence_files.rs")
+}
+
+/// The names and texts of the `*.toml` of a folder of schemas, as a list in Rust.
+fn embed(folder: &str, list_file: &str) -> Result<(), Box<dyn Error>> {
+    let dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?)
+        .join("../schemas")
+        .join(folder);
+    println!("cargo::rerun-if-changed={}", dir.display());
     let mut names = Vec::new();
     for entry in fs::read_dir(&dir)? {
         let name = entry?
@@ -24,12 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in names {
         writeln!(
             list,
-            "    ({name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../schemas/sources/{name}\"))),"
+            "    ({name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../schemas/{folder}/{name}\"))),"
         )?;
     }
     list.push_str("]\n");
-    let out = PathBuf::from(env::var("OUT_DIR")?).join("mapping_files.rs");
-    // Written only when it differs: a changed fixture beside the mappings must not rebuild the engine.
+    let out = PathBuf::from(env::var("OUT_DIR")?).join(list_file);
+    // Written only when it differs: a changed fixture beside the files must not rebuild the engine.
     if fs::read_to_string(&out).ok().as_deref() != Some(list.as_str()) {
         fs::write(out, list)?;
     }

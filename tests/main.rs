@@ -12,6 +12,7 @@ mod lookups;
 mod operating;
 mod redaction;
 mod restart;
+mod sequences;
 mod serving;
 mod support;
 mod tidy;

@@ -37,6 +37,8 @@ pub mod serve;
 
 pub mod source_health;
 
+pub mod sequence;
+
 pub mod simulate;
 
 pub mod pipeline;

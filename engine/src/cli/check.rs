@@ -77,6 +77,9 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
         );
         tell(format!("rules {}", path.display()), Ok(found))?;
     }
+    let sequences = config::load_sequences(settings.sequences.dir.as_deref(), settings.sequences.shipped)?;
+    let found = format!("{} in force", sequences.sequences.len());
+    tell("sequences".into(), Ok(found))?;
     for problem in detectors.problems() {
         tell("plugin".into(), Err(problem.to_string()))?;
     }

@@ -19,6 +19,7 @@ mod plugin;
 mod query;
 mod redacted;
 mod run;
+mod sequence;
 mod silence;
 mod simulate;
 mod span;
@@ -85,6 +86,11 @@ enum Command {
         #[command(subcommand)]
         command: plugin::Command,
     },
+    /// List or test declared sequences of detections.
+    Sequence {
+        #[command(subcommand)]
+        command: sequence::Command,
+    },
     /// Show which detections and incidents a version of a detector would add, take away or change in what is stored. Reads only.
     Backtest(backtest::Arguments),
     /// List the log formats.
@@ -150,6 +156,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Check { config } => check::check(&config).await,
         Command::Plugin { command } => plugin::plugin(command).await,
+        Command::Sequence { command } => sequence::sequence(&command),
         Command::Backtest(arguments) => backtest::backtest(arguments).await,
         Command::Formats(arguments) => formats::formats(&arguments),
         Command::Decode(arguments) => decode::decode(&arguments),

@@ -14,6 +14,8 @@ pub(super) enum Place {
     Table(&'static str),
     /// One of the `[[NAME]]`, counted from 0.
     Entry(&'static str, usize),
+    /// One of the `[[NAME.INNER]]` of one of the `[[NAME]]`.
+    Inner(&'static str, usize, &'static str, usize),
 }
 
 /// What is wrong with the value of a key, as one sentence that names the key.
@@ -103,6 +105,16 @@ impl<'t> Document<'t> {
             Place::Entry(name, index) => {
                 let entry = root.get(name).and_then(|entries| entries.get_ref().get(index));
                 let label = entry.map(|entry| format!("{}: ", label(name, index, entry)));
+                (label.unwrap_or_default(), entry)
+            }
+            Place::Inner(name, index, inner, number) => {
+                let outer = root.get(name).and_then(|entries| entries.get_ref().get(index));
+                let entries = outer.and_then(|outer| outer.get_ref().as_table()?.get(inner));
+                let entry = entries.and_then(|entries| entries.get_ref().get(number));
+                let label = outer.zip(entry).map(|(outer, entry)| {
+                    let own = label(&format!("{name}.{inner}"), number, entry);
+                    format!("{}: {own}: ", label(name, index, outer))
+                });
                 (label.unwrap_or_default(), entry)
             }
         };

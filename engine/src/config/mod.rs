@@ -6,6 +6,7 @@ mod document;
 mod inserted;
 mod lookup;
 mod rules;
+mod sequences;
 mod settings;
 mod source;
 mod target;
@@ -19,6 +20,10 @@ pub use correlate::{CorrelateSettings, Criticality};
 use document::Document;
 pub use inserted::insert_files;
 pub use rules::*;
+pub use sequences::{
+    COUNT_MAX as SEQUENCE_COUNT_MAX, KeyPart, SequenceSet, SequenceSettings, StepSettings, load_sequences,
+    parse_sequences,
+};
 pub use settings::*;
 pub use target::WebhookUrl;
 

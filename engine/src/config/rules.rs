@@ -103,7 +103,7 @@ const COLUMNS: [&str; 4] = ["tenant", "layer", "action", "message"];
 impl Condition {
     /// Who acted is decisive: where entities of the kind did, each of them must be among the values, else each that is named at all.
     /// A detection about somebody else too is kept.
-    fn holds(&self, detection: &Detection) -> bool {
+    pub fn holds(&self, detection: &Detection) -> bool {
         let column = match self.of.as_str() {
             "tenant" => Some(&detection.tenant),
             "layer" => Some(&detection.layer),
@@ -150,7 +150,7 @@ impl fmt::Display for Condition {
 }
 
 /// Whether `text` is `pattern`, in which each `*` stands for any text.
-fn is_like(text: &str, pattern: &str) -> bool {
+pub fn is_like(text: &str, pattern: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return text == pattern;
     };
@@ -341,7 +341,7 @@ impl Exception {
     }
 }
 
-fn condition(of: String, values: Texts) -> Result<Condition, String> {
+pub(super) fn condition(of: String, values: Texts) -> Result<Condition, String> {
     let kinds = EventSchema::get().entity_kinds();
     let is_kind = kinds.contains(of.as_str());
     if !is_kind && !COLUMNS.contains(&of.as_str()) {

@@ -18,6 +18,7 @@ pub struct Settings {
     /// In the order in which they are applied.
     pub lookups: Vec<LookupSettings>,
     pub plugins: PluginSettings,
+    pub sequences: SequencesSettings,
     pub correlate: CorrelateSettings,
     pub serve: ServeSettings,
     pub forward: Vec<ForwardSettings>,
@@ -218,6 +219,15 @@ pub struct PluginSettings {
     pub rules: Option<PathBuf>,
     /// Who may sign plugins; where there is anybody, what nobody of them signed is refused.
     pub signed_by: Vec<Signer>,
+}
+
+/// Where sequences come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequencesSettings {
+    /// The directory of the site's own.
+    pub dir: Option<PathBuf>,
+    /// Whether those of the build count.
+    pub shipped: bool,
 }
 
 /// A minisign public key.

@@ -44,6 +44,8 @@ pub struct Config {
     #[serde(default)]
     plugins: Plugins,
     #[serde(default)]
+    sequences: Sequences,
+    #[serde(default)]
     correlate: Correlate,
     #[serde(default)]
     serve: Serve,
@@ -77,6 +79,13 @@ struct Plugins {
     config: BTreeMap<String, serde_json::Value>,
     rules: Option<String>,
     signed_by: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Sequences {
+    dir: Option<String>,
+    shipped: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -261,6 +270,10 @@ impl Config {
             plugins: PluginSettings {
                 hide_words: redact.is_some(),
                 ..self.plugins.validate()?
+            },
+            sequences: SequencesSettings {
+                dir: self.sequences.dir.map(Into::into),
+                shipped: self.sequences.shipped.unwrap_or(true),
             },
             correlate: self.correlate.validate()?,
             serve: self.serve.validate(env)?,

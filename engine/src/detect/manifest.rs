@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::detection::SEQUENCE;
 use crate::model::{ColumnType, EventSchema, Severity};
 
 /// Longest id of a plugin or a rule, in bytes: they stand in every detection.
@@ -61,6 +62,11 @@ impl PluginManifest {
     /// The first thing that is wrong with it, in words.
     pub(super) fn check(&self) -> Result<(), String> {
         check_id("plugin", &self.id)?;
+        if self.id == SEQUENCE {
+            return Err(format!(
+                "plugin id `{SEQUENCE}` is the engine's own; valid is any other"
+            ));
+        }
         check_text("version", &self.version, ID_BYTES_MAX)?;
         if self.version.is_empty() {
             return Err("its version is empty".into());

@@ -11,6 +11,9 @@ use super::time::Micros;
 /// and times, and nothing of a record.
 pub const SOURCE_HEALTH: &str = "sentrail.source-health";
 
+/// `plugin` of what a declared sequence of detections tells; no plugin may have this id.
+pub const SEQUENCE: &str = "sequence";
+
 /// Entities that one detection keeps: those of the decisive row and the guest's own first.
 pub const ENTITIES_PER_DETECTION_MAX: usize = 64;
 

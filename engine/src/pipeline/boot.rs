@@ -20,6 +20,7 @@ use super::epoch::EpochRows;
 use super::history::{self, Span};
 use super::lookups;
 use super::run::Engine;
+use super::sequences::{self, SequenceReloads};
 use super::waiting::{MARK, Waiting};
 use super::watermark::{InputTimes, SourceTime};
 use crate::config::{self, Settings};
@@ -31,6 +32,7 @@ use crate::normalize::{DEDUPE_IDS_MAX, Normalizer};
 use crate::query::{self, QueryError};
 use crate::redact::{Redactor, Sealer, seal};
 use crate::search::Index;
+use crate::sequence::Sequences;
 use crate::source::{self, Progress};
 use crate::source_health::{SourceHealth, Watched};
 use crate::store::{self, Recovered, Store, StoreError, Table, Views};
@@ -53,6 +55,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         super::rules::others(&normalizer),
     )?;
     // A file that is missing or broken is told before anything else is touched.
+    let declared = SequenceReloads::load(&settings.sequences)?;
     let tables = lookups::read(&settings.lookups).await?;
     let (store, mut recovered) = Store::open(&dir).await?;
     let redactor = Redactor::new(settings.redact.as_ref());
@@ -136,6 +139,9 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
         now(),
     );
     source_health.restore(&recovered.state);
+    let (sequence_set, sequence_reloads) = declared;
+    let mut sequences = Sequences::new(sequence_set, sequences::heard(&detectors));
+    sequences.restore(&recovered.state);
     // A port that is taken is told before anything is read or sent.
     let serve = super::servers::start(&settings.serve, &dir, &views).await?;
     let forwarder = Forwarder::start(&settings.forward, &dir.join("forward"), journal.reader()?)?;
@@ -154,6 +160,8 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     Ok(Engine::new(super::run::Parts {
         times: InputTimes::new(sources),
         source_health,
+        sequences,
+        sequence_reloads,
         committer: Committer::start(store),
         settings,
         normalizer,

@@ -12,6 +12,7 @@ mod lookups;
 mod report;
 mod rules;
 mod run;
+mod sequences;
 mod servers;
 mod sql;
 mod waiting;

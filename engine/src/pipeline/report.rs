@@ -9,6 +9,7 @@ use super::boot::now;
 use super::run::Engine;
 use crate::detect::{self, PluginStatus};
 use crate::lookup::LookupStatus;
+use crate::model::detection::SEQUENCE;
 use crate::model::{Detection, EventBatch, InputOffset, Micros, RawBatch, time};
 use crate::normalize::Normalized;
 use crate::serve::{Health, LookupFigures, Part, PluginFigures, STALE_AFTER, SinkFigures, State};
@@ -93,6 +94,8 @@ impl Engine {
         for health in &plugins {
             metrics.set_plugin(&health.plugin, plugin_figures(health));
         }
+        let sequences = super::sequences::health(&parts.sequences);
+        metrics.set_plugin(&sequences.plugin, plugin_figures(&sequences));
         let graph = parts.correlator.size();
         metrics.graph_entities.set(graph.entities as i64);
         metrics.graph_edges.set(graph.edges as i64);
@@ -121,6 +124,11 @@ impl Engine {
                 .iter()
                 .map(plugin_part)
                 .chain(parts.detectors.problems().iter().map(refused_part))
+                .chain(parts.sequence_reloads.trouble().map(|reason| Part {
+                    name: SEQUENCE.to_owned(),
+                    status: State::Degraded,
+                    detail: format!("{reason}; the sequences in force stay"),
+                }))
                 .collect(),
             sinks: sinks
                 .into_iter()
@@ -182,10 +190,16 @@ impl Engine {
     /// the table grows with time and not with traffic.
     pub(super) fn tell_plugin_health(&mut self, figures: bool) -> Result<(), store::StoreError> {
         let detectors = &mut self.parts.detectors;
-        let health = match figures {
+        let mut health = match figures {
             true => detectors.health_changes(),
             false => detectors.health(),
         };
+        let sequences = super::sequences::health(&self.parts.sequences);
+        let is_new = self.sequences_told.as_ref() != Some(&sequences);
+        if is_new && (figures || self.sequences_told.is_none()) {
+            health.push(sequences.clone());
+            self.sequences_told = Some(sequences);
+        }
         if health.is_empty() {
             return Ok(());
         }

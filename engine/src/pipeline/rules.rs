@@ -4,7 +4,7 @@ use super::boot::now;
 use super::run::Engine;
 use crate::detect::{ExceptionStatus, RuleInForce};
 use crate::model::Detection;
-use crate::model::detection::SOURCE_HEALTH;
+use crate::model::detection::{SEQUENCE, SOURCE_HEALTH};
 use crate::normalize::Normalizer;
 use crate::source_health;
 use crate::store::{self, ExceptionPart, RuleState, StoreError, Table};
@@ -13,7 +13,7 @@ use crate::store::{self, ExceptionPart, RuleState, StoreError, Table};
 pub fn others(normalizer: &Normalizer) -> Vec<String> {
     let formats = normalizer.formats().into_iter().filter(|format| format.findings);
     let formats = formats.map(|format| format.name.to_owned());
-    formats.chain([SOURCE_HEALTH.to_owned()]).collect()
+    formats.chain([SOURCE_HEALTH.to_owned(), SEQUENCE.to_owned()]).collect()
 }
 
 impl Engine {
@@ -60,7 +60,9 @@ impl Engine {
                     description: None,
                 }
             });
-            let states: Vec<RuleState> = parts.detectors.rules_in_force().map(state).chain(own).collect();
+            let declared = super::sequences::rule_states(parts.sequences.set(), rules);
+            let states = parts.detectors.rules_in_force().map(state).chain(own);
+            let states: Vec<RuleState> = states.chain(declared).collect();
             parts.epoch.add(Table::RuleSets, store::rules_to_batch(&states, now)?);
         }
         let rules_time = *self.rules_time.get_or_insert(now);

@@ -14,19 +14,21 @@ use super::commit::{Committer, Durable, Sealed};
 use super::epoch::EpochRows;
 use super::growth::Growth;
 use super::report::REPORT_INTERVAL;
+use super::sequences::{self, SequenceReloads};
 use super::servers::Servers;
 use super::waiting::{self, Waiting};
 use super::watermark::InputTimes;
 use super::{PipelineError, Status};
 use crate::config::{Settings, SourceKind};
 use crate::correlate::Correlator;
-use crate::detect::{DetectOutput, Detectors, PluginManifest, PluginProblem, Reloads, Watermarks};
+use crate::detect::{DetectOutput, Detectors, PluginHealth, PluginManifest, PluginProblem, Reloads, Watermarks};
 use crate::forward::{Forwarder, Journal};
 use crate::lookup::Lookups;
-use crate::model::{Incident, Micros, Offsets, RawBatch};
+use crate::model::{Detection, Incident, Micros, Offsets, RawBatch};
 use crate::normalize::Normalizer;
 use crate::redact::{Redactor, Sealer};
 use crate::search::{Index, Searcher};
+use crate::sequence::Sequences;
 use crate::source::{Harm, Progress, SourceEvent, Sources};
 use crate::source_health::{Arrived, Hearing, SourceHealth};
 use crate::store::{self, EpochData, Views};
@@ -60,6 +62,8 @@ pub struct Parts {
     pub progress: Arc<Progress>,
     pub times: InputTimes,
     pub source_health: SourceHealth,
+    pub sequences: Sequences,
+    pub sequence_reloads: SequenceReloads,
     pub committer: Committer,
     pub stopped: watch::Receiver<bool>,
     pub recovered_epoch: u64,
@@ -93,6 +97,8 @@ pub struct Engine {
     moved: bool,
     /// When the rules that are in force came so, by the clock; `None` until they are in the tables.
     pub(super) rules_time: Option<Micros>,
+    /// What the health of sequences said last.
+    pub(super) sequences_told: Option<PluginHealth>,
 }
 
 impl Engine {
@@ -114,6 +120,7 @@ impl Engine {
             expired_at: None,
             moved: false,
             rules_time: None,
+            sequences_told: None,
         }
     }
 
@@ -302,7 +309,22 @@ impl Engine {
         found.detections.extend(self.parts.source_health.advance(&watermarks.0));
         self.status
             .send_modify(|status| status.seconds.detect += began.elapsed().as_secs_f64());
-        self.found(found)
+        self.found(found)?;
+        // After what was found up to the same watermarks.
+        let parts = &mut self.parts;
+        let detections = parts.sequences.advance(&watermarks.0, parts.times.newest());
+        self.told(detections)
+    }
+
+    /// What sequences tell goes the way of all detections.
+    fn told(&mut self, detections: Vec<Detection>) -> Result<(), PipelineError> {
+        if detections.is_empty() {
+            return Ok(());
+        }
+        self.found(DetectOutput {
+            detections,
+            relations: Vec::new(),
+        })
     }
 
     /// Tells of sources that have been silent for too long.
@@ -330,8 +352,9 @@ impl Engine {
 
     fn found(&mut self, found: DetectOutput) -> Result<(), PipelineError> {
         self.moved = true;
-        // Exceptions name what stands in the logs.
+        // Exceptions name what stands in the logs, and so do sequences.
         let detections = self.judge(found.detections);
+        let told = self.parts.sequences.add(&detections);
         let redactor = &self.parts.redactor;
         let found = DetectOutput {
             detections: redactor.detections(detections),
@@ -345,7 +368,7 @@ impl Engine {
         self.status
             .send_modify(|status| status.detections += found.detections.len() as u64);
         parts.correlator.apply(found.detections, found.relations);
-        Ok(())
+        self.told(told)
     }
 
     /// Journals what changed, shows readers the newest rows, and seals the epoch when it is due.
@@ -355,6 +378,13 @@ impl Engine {
             self.found(found)?;
             self.seal().await?;
             block_in_place(|| self.parts.detectors.apply(change));
+            self.parts.sequences.hear(sequences::heard(&self.parts.detectors));
+            self.rules_time = None;
+            self.tell_rules()?;
+        }
+        if let Some(set) = self.parts.sequence_reloads.take() {
+            self.seal().await?;
+            self.parts.sequences.replace(set);
             self.rules_time = None;
             self.tell_rules()?;
         }
@@ -459,6 +489,7 @@ impl Engine {
         let sealed = block_in_place(|| -> Result<Sealed, PipelineError> {
             let mut state = self.parts.detectors.save();
             state.extend(self.parts.source_health.save());
+            state.extend(self.parts.sequences.save());
             // A plugin may fail at that too.
             self.tell_plugin_health(true)?;
             let parts = &mut self.parts;
@@ -469,6 +500,7 @@ impl Engine {
             let offsets = parts.offsets.clone();
             let (plugins, plugin_configs) = (parts.detectors.digests(), parts.detectors.config_digests());
             let rules = parts.detectors.rules().settings().digest.clone();
+            let sequences = parts.sequences.set().digest.clone();
             if let Some(watermark) = self.expired_at.take() {
                 state.insert(WATERMARK.to_owned(), watermark.to_le_bytes().to_vec().into());
             }
@@ -489,6 +521,7 @@ impl Engine {
                 plugins,
                 plugin_configs,
                 rules,
+                sequences,
             };
             Ok(Sealed {
                 data,
@@ -546,6 +579,9 @@ impl Engine {
             let mut found = self.parts.detectors.advance(&Watermarks(BTreeMap::new()));
             found.detections.extend(self.parts.source_health.finish());
             self.found(found)?;
+            let parts = &mut self.parts;
+            let told = parts.sequences.advance(&BTreeMap::new(), parts.times.newest());
+            self.told(told)?;
         }
         self.seal().await?;
         self.settle().await?;

@@ -149,6 +149,11 @@ impl InputTimes {
             .collect()
     }
 
+    /// The newest event time that was read, of those that may advance the watermark.
+    pub fn newest(&self) -> Option<Micros> {
+        self.newest
+    }
+
     /// The event time up to which every live input is complete; with none alive the newest time seen.
     pub fn overall(&self) -> Option<Micros> {
         self.by_layer().into_values().min().or(self.newest)

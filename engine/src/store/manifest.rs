@@ -35,12 +35,14 @@ pub(super) struct Manifest {
     pub epoch: u64,
     pub offsets: Offsets,
     pub state: BTreeMap<String, StateRef>,
-    /// What ran: digests of plugins, of their configurations, and of the rules' file. The latter are of no use but to look them up.
+    /// What ran: digests of plugins, of their configurations, of the rules' file, and of the sequences. The latter are of no use but to look them up.
     pub plugins: BTreeMap<String, String>,
     #[serde(default)]
     pub plugin_configs: BTreeMap<String, String>,
     #[serde(default)]
     pub rules: String,
+    #[serde(default)]
+    pub sequences: String,
     pub tables: BTreeMap<Table, Vec<Add>>,
 }
 
@@ -66,6 +68,7 @@ impl Manifest {
             plugins: BTreeMap::new(),
             plugin_configs: BTreeMap::new(),
             rules: String::new(),
+            sequences: String::new(),
             tables: BTreeMap::new(),
         }
     }

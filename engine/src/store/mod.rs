@@ -76,6 +76,8 @@ pub struct EpochData {
     pub plugin_configs: BTreeMap<String, String>,
     /// Digest of the rules' file; empty where there is none.
     pub rules: String,
+    /// Digest of the sequences; empty where there are none.
+    pub sequences: String,
 }
 
 /// What the last run left.
@@ -243,6 +245,7 @@ fn prepare(dir: &Path, before: &Manifest, data: EpochData) -> Result<Manifest, S
         plugins: data.plugins,
         plugin_configs: data.plugin_configs,
         rules: data.rules,
+        sequences: data.sequences,
         tables,
         ..Manifest::zero()
     };

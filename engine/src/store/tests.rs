@@ -142,6 +142,7 @@ pub(crate) fn epoch(epoch: u64, tables: impl IntoIterator<Item = (Table, RecordB
         plugins: BTreeMap::from([("prompt-injection".to_string(), "abc".to_string())]),
         plugin_configs: BTreeMap::from([("prompt-injection".to_string(), "def".to_string())]),
         rules: "ghi".to_string(),
+        sequences: "jkl".to_string(),
     }
 }
 
