@@ -187,6 +187,7 @@ impl Store {
             plugins: self.newest.plugins.clone(),
             plugin_configs: self.newest.plugin_configs.clone(),
             rules: self.newest.rules.clone(),
+            sequences: self.newest.sequences.clone(),
         })
         .await
     }
