@@ -110,7 +110,10 @@ impl Usual {
         }
         // Of too many those with the least hashes: any order of arrival leaves the same.
         if firings.len() > FIRINGS_MAX {
-            firings.pop_last();
+            let gone = firings.pop_last();
+            if gone.is_some_and(|(_, gone)| gone == firing) {
+                return;
+            }
         }
         let is_used = self.rates.keys().next_back().is_some_and(|last| counts(hour, *last));
         if is_used && self.stale.is_none_or(|stale| hour < stale) {
@@ -123,7 +126,9 @@ impl Usual {
         let Some(stale) = self.stale.take() else {
             return HashSet::new();
         };
-        let hours = self.rates.keys().copied().filter(|hour| counts(stale, *hour));
+        let until = stale.saturating_add(HISTORY + CLOSED + time::HOUR);
+        let hours = self.rates.keys().copied();
+        let hours = hours.filter(|hour| counts(stale, *hour) && *hour <= until);
         let hours: Vec<Micros> = hours.collect();
         let mut changed = HashSet::new();
         for hour in hours {

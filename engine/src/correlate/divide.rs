@@ -60,7 +60,12 @@ pub fn divide(
     let mut groups = Vec::new();
     for at in set_aside.into_iter().chain(rest) {
         // What was between them may have held them together.
-        for members in linked(graph, &graph.by_time(&rows[at].members), settings.window) {
+        let set = graph.by_time(&rows[at].members);
+        let sets = match set.len() {
+            1 => vec![set],
+            _ => linked(graph, &set, settings.window),
+        };
+        for members in sets {
             let mut rows = clusters(graph, &members, usual);
             join(&mut rows, f64::MAX);
             let rate = rows.iter().find(|row| row.is_there).map_or(f64::MAX, |row| row.rate);

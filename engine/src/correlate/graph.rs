@@ -55,7 +55,7 @@ pub struct TenantGraph {
     nodes: HashMap<Entity, NodeIndex, RandomState>,
     relations: HashMap<RelationKey, EdgeIndex, RandomState>,
     /// By name, as a hash: the identities of relations that go by it.
-    named: HashMap<u64, Vec<NodeIndex>, RandomState>,
+    named: HashMap<u64, BTreeSet<NodeIndex>, RandomState>,
     members: Vec<Option<Placed>>,
     free: Vec<Member>,
     ids: HashMap<Arc<str>, Member, RandomState>,
@@ -179,7 +179,8 @@ impl TenantGraph {
             }
             let node = place(self, entity);
             if let Some(name) = name_of(entity) {
-                place(self, &name);
+                let node = place(self, &name);
+                self.count_user(node, entity, bucket_of(detection.time), settings);
             }
             // No log says who uses a host, and the sensor of a network is one: findings do.
             if &*entity.kind == "host" {
@@ -265,10 +266,7 @@ impl TenantGraph {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let named = self.named.entry(hasher.finish()).or_default();
-        let is_new = !named.contains(&identity);
-        if is_new {
-            named.push(identity);
-        }
+        let is_new = named.insert(identity);
         if named.len() <= most {
             return;
         }

@@ -29,7 +29,7 @@ use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Case, Detection, Incident, IncidentStatus, Micros, Relation, Split, time};
 
 use chance::Usual;
-use divide::divide;
+use divide::{Group, divide};
 use graph::{Member, TenantGraph};
 pub use link::Examined;
 use link::Links;
@@ -65,6 +65,8 @@ struct Tenant {
     member_of: HashMap<Arc<str>, Owner, RandomState>,
     /// Those of whose path relations tell.
     led: HashSet<Arc<str>, RandomState>,
+    /// Linked detections that fell into several groups: another link may hold what this one does not.
+    parted: HashSet<Member, RandomState>,
     /// Counts the recomputations.
     round: u64,
     /// What the newest recomputation parted.
@@ -257,6 +259,7 @@ impl Tenant {
             incidents: BTreeMap::new(),
             member_of: HashMap::default(),
             led: HashSet::default(),
+            parted: HashSet::default(),
             round: 0,
             splits: Vec::new(),
         }
@@ -279,7 +282,8 @@ impl Tenant {
         self.settle();
         let mut todo = self.links.take_touched();
         let brushed = self.links.take_brushed();
-        todo.extend(brushed.into_iter().filter(|member| self.is_led(*member)));
+        let brushed = brushed.into_iter();
+        todo.extend(brushed.filter(|member| self.parted.contains(member) || self.is_led(*member)));
         let changed = self.usual.take_changed();
         if !changed.is_empty() {
             let judged = self.graph.members();
@@ -317,6 +321,13 @@ impl Tenant {
             }
             let parts = cut::cut(&self.graph, members, settings).into_iter();
             let groups = parts.flat_map(|part| divide(&self.graph, part, &mut self.usual, settings));
+            let groups: Vec<Group> = groups.collect();
+            for member in groups.iter().flat_map(|group| &group.members) {
+                match groups.len() {
+                    1 => self.parted.remove(member),
+                    _ => self.parted.insert(*member),
+                };
+            }
             for group in groups {
                 if let Some(made) = incident::assemble(name, &self.graph, &group, settings) {
                     let id: Arc<str> = made.incident.incident_id.as_str().into();
@@ -457,6 +468,7 @@ impl Tenant {
         let torn = self.links.forget(&self.graph, gone.iter().copied());
         let count = gone.len();
         for member in gone {
+            self.parted.remove(&member);
             self.graph.remove_detection(member);
         }
         for member in torn {

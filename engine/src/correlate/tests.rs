@@ -882,3 +882,43 @@ fn a_host_joins_until_many_are_seen_on_it() {
         .collect();
     assert!(incidents(vec![(two, vec![]), (many, vec![])]).is_empty());
 }
+
+#[test]
+fn what_lost_its_link_to_noise_is_joined_by_a_relation_whenever_that_comes() {
+    // Somebody's usual finding lies between two rare ones, and too far from both to belong to them.
+    let end = 72 * HOUR;
+    let on = |rule: &str, at: Micros, who: &[(EntityRole, &str)]| Detection {
+        rule: rule.into(),
+        severity: High,
+        ..detection(&format!("{rule}-{at}"), end + at, Low, who)
+    };
+    let (eve, mallory) = (
+        (Actor, "principal:eve@acme.example"),
+        (Context, "principal:mallory@acme.example"),
+    );
+    let mut detections = ordinary_days();
+    detections.extend([
+        on("rare", 0, &[eve]),
+        on("noise-4", 2 * HOUR, &[eve, mallory]),
+        on("rarer", 4 * HOUR, &[mallory]),
+    ]);
+    let late = vec![relation(
+        "principal:eve@acme.example",
+        "same-as",
+        "principal:mallory@acme.example",
+        end + 2 * HOUR,
+    )];
+    let ours = |all: Vec<Incident>| {
+        let is_ours = |incident: &Incident| incident.entities.contains(&"principal:mallory@acme.example".to_owned());
+        all.into_iter().filter(is_ours).collect::<Vec<_>>()
+    };
+    let at_once = ours(incidents(vec![(detections.clone(), late.clone())]));
+    assert_eq!(
+        at_once
+            .iter()
+            .map(|incident| incident.detection_ids.len())
+            .collect::<Vec<_>>(),
+        [2]
+    );
+    assert_eq!(ours(incidents(vec![(detections, vec![]), (vec![], late)])), at_once);
+}

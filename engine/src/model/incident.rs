@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::case::Case;
+use super::case::{Case, ENGINE};
 use super::id::Id;
 use super::severity::Severity;
 use super::time::Micros;
@@ -108,6 +108,8 @@ impl Incident {
         content.revision = 0;
         content.case.withheld = false;
         content.case.first_sent = false;
+        // What the engine notes of itself it notes again after a crash, of another moment.
+        content.case.change = content.case.change.filter(|change| change.by != ENGINE);
         Id::of(&[&serde_json::to_vec(&content).unwrap_or_default()])
     }
 }

@@ -97,7 +97,7 @@ pub async fn backtest(
         let first = facts.iter().map(|detection| detection.time).min();
         let mut correlator = Correlator::new(settings.clone());
         if let Some(first) = first {
-            learn(session, &mut correlator, first, first).await?;
+            learn(session, &mut correlator, first, span.from.unwrap_or(first).max(first)).await?;
         }
         correlator.apply(facts, relations.clone());
         let mut incidents = correlator.changes();

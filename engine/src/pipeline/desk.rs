@@ -317,7 +317,7 @@ fn told(update: &IncidentUpdate, updated: &Updated, fresh: &[Incident]) -> Outco
 /// The silence that somebody wants; `kept` is what of an entity stands in detections.
 fn silence(new: NewSilence, kept: impl Fn(Entity) -> Result<Entity, Refusal>) -> Result<Silence, Refusal> {
     let invalid = |message: String| Refusal::Invalid(message);
-    if new.rule.is_none() && new.entities.is_empty() {
+    if new.rule.as_deref().is_none_or(|rule| rule == EVERY_RULE) && new.entities.is_empty() {
         return Err(invalid(
             "a silence needs a rule, an entity or both; else it would silence everything".into(),
         ));

@@ -153,6 +153,8 @@ impl Engine {
         let mut last_report = Instant::now();
         let mut waiting_since = Instant::now();
         self.tell_rules()?;
+        // Silences may have come or gone while no engine ran.
+        self.review()?;
         self.report();
         while self.running > 0 {
             tokio::select! {

@@ -38,7 +38,7 @@ const RELATED: &str = "
     FROM (SELECT tenant, CASE WHEN from_entity = $entity THEN to_entity ELSE from_entity END AS entity, kind,
                  CASE WHEN from_entity = $entity THEN 'out' ELSE 'in' END AS direction, count, first_time, last_time
           FROM stored.relation_parts
-          WHERE (from_entity = $entity OR to_entity = $entity) AND last_time >= $since) AS ways
+          WHERE (from_entity = $entity OR to_entity = $entity) AND bucket + INTERVAL '1 hour' > $since) AS ways
     GROUP BY tenant, entity, kind, direction";
 
 /// Gives `session` the functions; it has the names already.

@@ -264,10 +264,13 @@ impl Sequences {
             .iter()
             .map(|rule| (rule.settings.name.as_str(), rule))
             .collect();
+        // As long as what is kept can complete it again, wherever an epoch ends.
+        let span = self.rules.iter().map(|rule| rule.plan.span).max().unwrap_or(0);
+        let kept_from = self.passed().saturating_sub(span);
         for tenant in self.tenants.values_mut() {
             tenant.told.retain(|(sequence, _), time| {
                 let rule = rules.get(sequence.as_str());
-                rule.is_some_and(|rule| time.saturating_add(rule.settings.repeat_after) > rule.judged)
+                rule.is_some_and(|rule| time.saturating_add(rule.settings.repeat_after) > kept_from)
             });
         }
     }
@@ -410,12 +413,13 @@ impl Sequences {
                 all.push(detection);
             }
         }
-        while tenant.told.len() > TOLD_MAX {
-            let oldest = tenant.told.iter().min_by_key(|(_, time)| **time);
-            let Some(oldest) = oldest.map(|(named, _)| named.clone()) else {
-                break;
-            };
-            tenant.told.remove(&oldest);
+        if tenant.told.len() > TOLD_MAX {
+            // An eighth at once, so that a flood does not look through all with each.
+            let mut times: Vec<Micros> = tenant.told.values().copied().collect();
+            let eighth = times.len() / 8;
+            let (_, cut, _) = times.select_nth_unstable(eighth);
+            let cut = *cut;
+            tenant.told.retain(|_, time| *time > cut);
         }
         self.figures.told += all.len() as u64;
         self.moved |= !all.is_empty();

@@ -111,7 +111,8 @@ impl Triage {
             let standing = (facts.standing)(id);
             let mut notes = Vec::new();
             let mut case = self.kept(id).map(|kept| kept.case.clone()).unwrap_or_default();
-            if standing.is_none()
+            // One that was merged away and parts again begins anew, too.
+            if standing.is_none_or(|standing| standing.status != IncidentStatus::Open)
                 && !case.is_kept()
                 && let Some((from, kept)) = from.iter().find_map(|from| Some((from, self.kept(from)?)))
             {
@@ -183,7 +184,8 @@ impl Triage {
             case.assignee = Some(assignee.clone()).filter(|name| !name.is_empty());
         }
         let seconds = update.silence_seconds.unwrap_or(SILENCE_SECONDS);
-        let until = incident.last_time.max(newest);
+        // A time that is still to come may be forged.
+        let until = incident.last_time.min(facts.now).max(newest);
         let until = until.saturating_add(i64::from(seconds) * time::SECOND);
         let change = Change {
             by: update.by.clone(),
@@ -209,8 +211,11 @@ impl Triage {
     /// Whether silences came or went that change whether the incident is silenced.
     pub fn is_stale(&self, incident: &Incident, facts: &Facts<'_>) -> bool {
         let standing = (facts.standing)(&incident.incident_id);
+        // After a crash the journal knows incidents whose findings are still being found again.
+        let find = |id: &String| (facts.find)(&incident.tenant, id).is_some();
         standing.is_some_and(|standing| {
             standing.status == IncidentStatus::Open
+                && incident.detection_ids.iter().all(find)
                 && standing.silenced == self.silences.covering(incident, facts.find).is_empty()
         })
     }
