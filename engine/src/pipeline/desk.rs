@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// Journals anew what is silenced, or is so no more, since silences came or went.
-    fn review(&mut self) -> Result<(), PipelineError> {
+    pub(super) fn review(&mut self) -> Result<(), PipelineError> {
         let parts = &self.parts;
         let facts = Facts {
             find: &|tenant, id| parts.correlator.detection(tenant, id),
