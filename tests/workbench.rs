@@ -256,11 +256,18 @@ fn a_backtest_shows_what_appears_vanishes_and_changes() {
     site.log("a.ndjson", &calls());
     let guest = guests.join("hostile-stateful.wasm");
     std::fs::copy(&guest, site.path("plugins/hostile-stateful.wasm")).unwrap();
-    site.run("", "");
+    // One rule's findings alone are otherwise no incident.
+    let correlate = "[correlate]\nchance = 100";
+    site.run("", correlate);
     let (guest, data) = (guest.to_str().unwrap(), site.text("data"));
-    let first = site.config("first.toml", "[plugins.config.hostile-stateful]\nmode = \"first\"", "");
+    let usual = site.config("usual.toml", "", correlate);
+    let first = site.config(
+        "first.toml",
+        "[plugins.config.hostile-stateful]\nmode = \"first\"",
+        correlate,
+    );
 
-    let same = succeeded(&sentrail(&["backtest", guest, "--data", &data]));
+    let same = succeeded(&sentrail(&["backtest", guest, "--data", &data, "--config", &usual]));
     let golden = "hostile-stateful 1.0.0 over 4 stored events, from 2026-02-01T10:00:01.000Z to 2026-02-01T10:00:04.000Z; stored is what \
                   version 1.0.0 found\n\ndetections: 4 the same\n\nincidents: 1 the same\n";
     assert_eq!(same, golden);
@@ -291,7 +298,7 @@ fn a_backtest_shows_what_appears_vanishes_and_changes() {
     // From the middle: what came before is not judged, but remembered, unless the lead says otherwise.
     let from = ["--from", "2026-02-01T10:00:02Z", "--to", "2026-02-01T10:00:04Z"];
     let middle = |more: &[&str]| {
-        let all = ["backtest", guest, "--data", &data]
+        let all = ["backtest", guest, "--data", &data, "--config", &usual]
             .into_iter()
             .chain(from)
             .chain(more.iter().copied());

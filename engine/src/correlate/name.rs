@@ -10,6 +10,24 @@ pub const NAME: &str = "name";
 /// Shorter names are initials.
 const LENGTH_MIN: usize = 4;
 
+/// Names that say what an account is for and not whose it is.
+const FUNCTIONS: [&str; 14] = [
+    "root",
+    "admin",
+    "administrator",
+    "user",
+    "guest",
+    "test",
+    "default",
+    "system",
+    "service",
+    "daemon",
+    "nobody",
+    "ubuntu",
+    "ec2-user",
+    "postgres",
+];
+
 /// The name that an identity goes by.
 pub fn name_of(entity: &Entity) -> Option<Entity> {
     if !matches!(&*entity.kind, "principal" | "session") {
@@ -22,12 +40,19 @@ pub fn name_of(entity: &Entity) -> Option<Entity> {
         None if value.contains([':', '/', '\\']) => return None,
         None => value,
     };
-    let local = last.split_once('@').map_or(last, |(local, _)| local);
+    let local = match last.split_once('@') {
+        // The user of a machine, and no mail address: every machine has a root.
+        Some((_, domain)) if !domain.contains('.') => return None,
+        Some((local, _)) => local,
+        None => last,
+    };
+    let local = local.to_lowercase();
     let is_made = local.bytes().filter(u8::is_ascii_digit).count() * 2 > local.len();
     let is_name = local
         .chars()
         .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '+'));
-    (local.len() >= LENGTH_MIN && !is_made && is_name).then(|| Entity::new(NAME, &local.to_lowercase()))
+    let is_person = local.len() >= LENGTH_MIN && !FUNCTIONS.contains(&local.as_str());
+    (is_person && !is_made && is_name).then(|| Entity::new(NAME, &local))
 }
 
 #[cfg(test)]
@@ -50,6 +75,8 @@ fn identities_of_a_person_have_one_name() {
         "system:node:x",
         "arn:aws:iam::1:root",
         "WORKGROUP\\ann",
+        "ann.lee@node-1",
+        "Admin@example.com",
     ] {
         assert_eq!(of("principal", value), None, "{value}");
     }
