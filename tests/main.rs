@@ -14,6 +14,7 @@ mod redaction;
 mod restart;
 mod sequences;
 mod serving;
+mod storms;
 mod support;
 mod tidy;
 mod triage;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sentrail::model::{Detection, Incident, time::to_rfc3339};
+use sentrail::model::{Detection, Id, Incident, time::to_rfc3339};
 
 use super::Telling;
 use super::run::Outcome;
@@ -18,8 +18,8 @@ fn counted(incident: &Incident, counts: &BTreeMap<&str, usize>) -> bool {
 
 /// An incident of which not everything belongs to one step of a campaign, in a control, or to one campaign.
 fn show_impure(incident: &Incident, outcome: &Outcome, telling: Telling) {
-    let of = |id: &String| outcome.detections.iter().find(|(held, _)| held.detection_id == *id);
-    let members: Vec<_> = incident.detection_ids.iter().filter_map(of).collect();
+    let is_member = |(detection, _): &&(Detection, _)| incident.folds.contains(&detection.fold());
+    let members: Vec<_> = outcome.detections.iter().filter(is_member).collect();
     let whose = |campaign: Option<(usize, usize)>| {
         campaign.map(|(campaign, step)| (campaign, if telling == Telling::True { 0 } else { step }))
     };
@@ -43,12 +43,14 @@ fn show_impure(incident: &Incident, outcome: &Outcome, telling: Telling) {
 }
 
 pub fn report(title: &str, telling: Telling, lines: &[Line], cases: &[Case], outcome: &Outcome, show: Option<&str>) {
-    let mut incident_of: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut by_fold: BTreeMap<Id, &str> = BTreeMap::new();
     for incident in &outcome.incidents {
-        for detection in &incident.detection_ids {
-            incident_of.insert(detection, &incident.incident_id);
-        }
+        by_fold.extend(incident.folds.iter().map(|fold| (*fold, incident.incident_id.as_str())));
     }
+    let detections = outcome.detections.iter().map(|(detection, _)| detection);
+    let incident_of: BTreeMap<&str, &str> = detections
+        .filter_map(|detection| Some((detection.detection_id.as_str(), *by_fold.get(&detection.fold())?)))
+        .collect();
     let place = |(detection, campaign): &(Detection, Option<(usize, usize)>)| Placed {
         campaign: campaign.map(|(campaign, _)| campaign),
         event: detection.event_ids.last().cloned().unwrap_or_default(),
@@ -84,7 +86,7 @@ pub fn report(title: &str, telling: Telling, lines: &[Line], cases: &[Case], out
             let steps: BTreeSet<(usize, usize)> = outcome
                 .detections
                 .iter()
-                .filter(|(detection, _)| incident.detection_ids.contains(&detection.detection_id))
+                .filter(|(detection, _)| incident.folds.contains(&detection.fold()))
                 .filter_map(|(_, campaign)| *campaign)
                 .collect();
             steps.len() > 1

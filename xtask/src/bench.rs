@@ -139,9 +139,17 @@ pub(crate) fn rsigma() -> Result<PathBuf, String> {
     if program.is_file() {
         return Ok(program);
     }
-    // Its server is not needed, and is most of it.
+    // Its server is not needed, and is most of it; without any feature this release does not build.
     let installed = cargo()
-        .args(["install", "--quiet", "--locked", "--no-default-features", "--root"])
+        .args([
+            "install",
+            "--quiet",
+            "--locked",
+            "--no-default-features",
+            "--features",
+            "logfmt",
+            "--root",
+        ])
         .arg(&dir)
         .arg("--target-dir")
         .arg(dir.join("build"))

@@ -1,6 +1,7 @@
 //! An incident in plain words: what happened, who, from where, what was reached, step by step, what may come next, what to do, and what is not
 //! known. Worked out of facts alone, so that the same facts tell the same story.
 
+mod beside;
 pub mod facts;
 pub mod page;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use crate::correlate::{PHASE_NAMES, phases_of, progress};
 use crate::model::technique::{mitigations, technique_name};
 use crate::model::{Detection, EntityRole, Incident, IncidentStatus, Micros, PathStep, time::to_rfc3339};
 
+use beside::Beside;
 pub use facts::Facts;
 
 /// A list of entities shows so many; the incident has them all.
@@ -35,6 +37,8 @@ pub struct Story {
     pub phases_next: Vec<&'static str>,
     pub advice: Vec<Advice>,
     pub mitigations: Vec<Mitigation>,
+    /// Incidents that nothing links to it and that may be part of the same attack, the likeliest first.
+    pub beside: Vec<Beside>,
     /// Why this may not be all.
     pub not_known: Vec<String>,
 }
@@ -111,6 +115,7 @@ impl Story {
                     techniques: of.into_iter().map(str::to_owned).collect(),
                 })
                 .collect(),
+            beside: facts.beside.clone(),
             not_known: not_known(facts),
         }
     }
@@ -120,7 +125,7 @@ fn what_happened(facts: &Facts, who: &[Named], furthest: Option<usize>) -> Strin
     let Incident {
         first_time, last_time, ..
     } = facts.incident;
-    let count = match facts.detections.len() {
+    let count = match facts.incident.detection_count {
         1 => "One finding".to_owned(),
         more => format!("{more} findings"),
     };
@@ -167,7 +172,7 @@ fn named(facts: &Facts, is_wanted: fn(EntityRole, &str) -> bool) -> Vec<Named> {
         let wanted = wanted.filter(|roled| is_wanted(roled.role, &roled.entity.kind));
         let entities: BTreeSet<String> = wanted.map(|roled| roled.entity.to_string()).collect();
         for entity in entities {
-            *counts.entry(entity).or_default() += 1;
+            *counts.entry(entity).or_default() += facts.count(detection);
         }
     }
     let mut named: Vec<Named> = counts

@@ -7,6 +7,9 @@
 //! them the pair takes the place of `a`, and so on. The scan statistics of seismology group events by such a "declustering" too (Zaliapin
 //! and Ben-Zion, 2013).
 //!
+//! Somebody who trips a rule day after day is as likely to do so beside anything else that happens to them: where more than their share of the
+//! findings that are as usual is known of an identity, its own rate takes the place of the average one.
+//!
 //! What is learned at a time comes from hours that closed before it and that no event within any source's lateness adds to. Rates are
 //! rounded, so that a fact that comes later still rarely moves them; where it does, what they judged is judged again.
 
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use crate::model::{Detection, Entity, Micros, time};
+use crate::model::{Detection, Entity, EntityRole, Micros, time};
 
 use super::name::name_of;
 
@@ -37,7 +40,7 @@ const PRIOR_POPULATION: f64 = 100.0;
 const PRIOR_PAIRS: f64 = 4.0;
 
 /// A rule that somebody tripped in an hour, as hashes.
-type Firing = (u64, u64);
+pub type Firing = (u64, u64);
 
 /// The firings of a tenant by hour of event time. Merging is adding: any order gives the same.
 #[derive(Default)]
@@ -55,7 +58,20 @@ pub struct Rates {
     of: HashMap<u64, f64, RandomState>,
     /// Of a rule that nobody tripped.
     unseen: f64,
+    /// An hour, by who tripped the rule more than once: what they trip that is no more usual with them.
+    own: HashMap<Firing, f64, RandomState>,
+    population: f64,
+}
+
+/// How usual one finding is.
+#[derive(Clone, Copy)]
+pub struct Rate {
+    /// How often in an hour somebody trips the rule, or one that is no more usual …
+    pub anybody: f64,
+    /// … among so many …
     pub population: f64,
+    /// … and how often the identity at hand did so, as far as that is known.
+    pub own: f64,
 }
 
 fn hash(of: impl Hash) -> u64 {
@@ -65,27 +81,31 @@ fn hash(of: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// A rule, as a hash.
-pub fn rule_of(detection: &Detection) -> u64 {
-    hash((&detection.plugin, &detection.rule))
+/// The rule that a finding is of, and whom it is about.
+pub fn firing_of(detection: &Detection) -> Firing {
+    (hash((&detection.plugin, &detection.rule)), whom_of(detection))
 }
 
-/// Whom a finding is about, as a hash: what stays the same over days before what is made for a while.
-fn identity(detection: &Detection) -> u64 {
+/// Whom a finding is about, as a hash: what stays the same over days before what is made for a while, and who came before the machine on
+/// which it was seen, which can be a sensor that sees everybody. What it was done to only where nothing else is named.
+fn whom_of(detection: &Detection) -> u64 {
     const ORDER: [&str; 9] = [
         "principal",
         "gateway_key",
         "agent",
         "role",
-        "host",
         "workload",
         "access_key",
         "address",
+        "host",
         "session",
     ];
     let rank = |entity: &Entity| ORDER.iter().position(|kind| *kind == &*entity.kind);
     let entities = detection.entities.iter();
-    let ranked = entities.filter_map(|roled| Some(((rank(&roled.entity)?, roled.role), &roled.entity)));
+    let ranked = entities.filter_map(|roled| {
+        let is_called = roled.role == EntityRole::Target && &*roled.entity.kind == "address";
+        Some(((is_called, rank(&roled.entity)?, roled.role), &roled.entity))
+    });
     let whom = ranked.min().map(|(_, entity)| entity);
     hash(whom.map(|entity| name_of(entity).unwrap_or_else(|| entity.clone())))
 }
@@ -104,7 +124,7 @@ impl Usual {
     pub fn learn(&mut self, detection: &Detection) {
         let hour = hour_of(detection.time);
         let firings = self.hours.entry(hour).or_default();
-        let firing = (rule_of(detection), identity(detection));
+        let firing = firing_of(detection);
         if firings.insert(hash(firing), firing).is_some() {
             return;
         }
@@ -161,11 +181,13 @@ impl Usual {
         let mut first = None;
         let mut rules: HashMap<u64, f64, RandomState> = HashMap::default();
         let mut daily: HashMap<(u64, Micros), u32, RandomState> = HashMap::default();
+        let mut each: HashMap<u64, HashMap<u64, u64, RandomState>, RandomState> = HashMap::default();
         for (hour, firings) in known {
             first = first.or(Some(*hour));
             let day = hour.div_euclid(24 * time::HOUR);
             for (rule, who) in firings.values() {
                 *rules.entry(*rule).or_default() += 1.0;
+                *each.entry(*who).or_default().entry(*rule).or_default() += 1;
                 let count = daily.entry((*who, day)).or_default();
                 *count = (*count + 1).min(DAILY_MAX);
             }
@@ -184,9 +206,26 @@ impl Usual {
         }
         let of = rules.into_iter();
         let of = of.filter_map(|(rule, count)| Some((rule, *by_count.get(&(count as u64))?)));
+        let mut own = HashMap::default();
+        for (who, rules) in each {
+            let mut rules: Vec<(u64, u64)> = rules.into_iter().map(|(rule, count)| (count, rule)).collect();
+            rules.sort_unstable();
+            let mut firings = 0;
+            for equal in rules.chunk_by(|a, b| a.0 == b.0) {
+                firings += equal.iter().map(|(count, _)| count).sum::<u64>();
+                let often = rounded(firings as f64 / (hours + PRIOR_HOURS));
+                own.extend(
+                    equal
+                        .iter()
+                        .filter(|_| firings > 1)
+                        .map(|(_, rule)| ((*rule, who), often)),
+                );
+            }
+        }
         Rates {
             of: of.collect(),
             unseen: rate(0.0),
+            own,
             population: rounded(population(daily)),
         }
     }
@@ -224,8 +263,19 @@ fn population(daily: HashMap<(u64, Micros), u32, RandomState>) -> f64 {
 }
 
 impl Rates {
-    /// How often in an hour somebody trips this rule, or one that is no more usual.
-    pub fn of(&self, rule: u64) -> f64 {
-        self.of.get(&rule).copied().unwrap_or(self.unseen)
+    /// Of a rule that an identity trips.
+    pub fn of(&self, firing: Firing) -> Rate {
+        Rate {
+            anybody: self.of.get(&firing.0).copied().unwrap_or(self.unseen),
+            population: self.population,
+            own: self.own.get(&firing).copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl Rate {
+    /// How often in an hour it happens to one and the same identity.
+    pub fn same(self) -> f64 {
+        self.own.max(self.anybody / self.population)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use crate::config::CorrelateSettings;
 use crate::model::{Micros, time};
 
-use super::chance::{Usual, rule_of};
+use super::chance::{Rate, Usual};
 use super::cut::linked;
 use super::graph::{Member, TenantGraph};
 
@@ -30,11 +30,10 @@ struct Cluster {
     members: Vec<Member>,
     first: Micros,
     last: Micros,
-    /// The different rules, each with its rate.
+    /// The different rules, each with how often in an hour the same identity trips it.
     rules: Vec<(u64, f64)>,
-    /// How often in an hour something like it comes by chance.
-    rate: f64,
-    population: f64,
+    /// How often something like it comes by chance. Of several what all of them together do to anybody, and the most unusual to the same.
+    rate: Rate,
     before: Option<usize>,
     after: Option<usize>,
     is_there: bool,
@@ -50,7 +49,10 @@ pub fn divide(
     let mut rows = clusters(graph, &members, usual);
     let set_aside = join(&mut rows, ACCIDENT_MAX);
     if set_aside.is_empty() {
-        let rate = rows.iter().find(|row| row.is_there).map_or(f64::MAX, |row| row.rate);
+        let rate = rows
+            .iter()
+            .find(|row| row.is_there)
+            .map_or(f64::MAX, |row| row.rate.anybody);
         return vec![Group {
             members,
             chance: rate * 24.0,
@@ -68,7 +70,10 @@ pub fn divide(
         for members in sets {
             let mut rows = clusters(graph, &members, usual);
             join(&mut rows, f64::MAX);
-            let rate = rows.iter().find(|row| row.is_there).map_or(f64::MAX, |row| row.rate);
+            let rate = rows
+                .iter()
+                .find(|row| row.is_there)
+                .map_or(f64::MAX, |row| row.rate.anybody);
             groups.push(Group {
                 members,
                 chance: rate * 24.0,
@@ -86,16 +91,17 @@ fn clusters(graph: &TenantGraph, members: &[Member], usual: &mut Usual) -> Vec<C
         let Some(placed) = graph.placed(member) else { continue };
         let detection = &placed.detection;
         let rates = usual.at(detection.time);
-        let rule = rule_of(detection);
-        let rate = rates.of(rule);
+        let (rule, _) = placed.firing;
+        let rate = rates.of(placed.firing);
         let event = detection.event_ids.last().map_or("", String::as_str);
         let place = *events.entry(event).or_insert(clusters.len());
         // Findings of one event have one time, so they are neighbours but for what else is of that time.
         match clusters.get_mut(place).filter(|held| held.first == detection.time) {
             Some(held) => {
                 held.members.push(member);
-                if rate < held.rate {
-                    held.rules = vec![(rule, rate)];
+                held.last = held.last.max(placed.last_time());
+                if rate.anybody < held.rate.anybody {
+                    held.rules = vec![(rule, rate.same())];
                     held.rate = rate;
                 }
             }
@@ -104,10 +110,9 @@ fn clusters(graph: &TenantGraph, members: &[Member], usual: &mut Usual) -> Vec<C
                 clusters.push(Cluster {
                     members: vec![member],
                     first: detection.time,
-                    last: detection.time,
-                    rules: vec![(rule, rate)],
+                    last: placed.last_time(),
+                    rules: vec![(rule, rate.same())],
                     rate,
-                    population: rates.population,
                     before: place.checked_sub(1),
                     after: None,
                     is_there: true,
@@ -124,7 +129,7 @@ fn clusters(graph: &TenantGraph, members: &[Member], usual: &mut Usual) -> Vec<C
 /// Joins neighbours, the nearest first. What is too likely to lie beside its neighbour by chance is set aside, and its neighbours become
 /// each other's. Gives what was set aside; what is left is one.
 fn join(rows: &mut [Cluster], accident_max: f64) -> Vec<usize> {
-    let gap = |rows: &[Cluster], left: usize, right: usize| rows[right].first.saturating_sub(rows[left].last);
+    let gap = |rows: &[Cluster], left: usize, right: usize| rows[right].first.saturating_sub(rows[left].last).max(0);
     let mut gaps: BinaryHeap<Reverse<(Micros, usize, usize)>> = BinaryHeap::new();
     for right in 1..rows.len() {
         gaps.push(Reverse((gap(rows, right - 1, right), right - 1, right)));
@@ -135,26 +140,25 @@ fn join(rows: &mut [Cluster], accident_max: f64) -> Vec<usize> {
         if !are_neighbours || gap(rows, left, right) != distance {
             continue;
         }
-        let usual = if rows[left].rate > rows[right].rate {
+        let usual = if rows[left].rate.same() > rows[right].rate.same() {
             left
         } else {
             right
         };
-        let reach = 2.0 * (distance as f64 / time::HOUR as f64 + AT_ONCE) / rows[right].population;
-        let (before, after) = if rows[usual].rate * reach > accident_max {
+        let reach = 2.0 * (distance as f64 / time::HOUR as f64 + AT_ONCE);
+        let (before, after) = if rows[usual].rate.same() * reach > accident_max {
             rows[usual].is_there = false;
             set_aside.push(usual);
             (rows[usual].before, rows[usual].after)
         } else {
             let taken = std::mem::take(&mut rows[right].members);
             let (rules, rate) = together(&rows[left], &rows[right], reach);
-            let (last, after, population) = (rows[right].last, rows[right].after, rows[right].population);
+            let (last, after) = (rows[right].last, rows[right].after);
             rows[right].is_there = false;
             let held = &mut rows[left];
             held.members.extend(taken);
             (held.rules, held.rate) = (rules, rate);
             held.last = held.last.max(last);
-            held.population = population;
             (Some(left), after)
         };
         if let Some(before) = before {
@@ -171,17 +175,21 @@ fn join(rows: &mut [Cluster], accident_max: f64) -> Vec<usize> {
 }
 
 /// What two neighbours are made of, and how often such a pair comes by chance.
-fn together(left: &Cluster, right: &Cluster, reach: f64) -> (Vec<(u64, f64)>, f64) {
+fn together(left: &Cluster, right: &Cluster, reach: f64) -> (Vec<(u64, f64)>, Rate) {
     let (more, less) = if right.rules.len() > left.rules.len() {
         (right, left)
     } else {
         (left, right)
     };
-    let (mut rules, mut rate) = (more.rules.clone(), more.rate);
+    let mut rules = more.rules.clone();
+    let mut rate = Rate {
+        own: left.rate.own.min(right.rate.own),
+        ..more.rate
+    };
     for (rule, of) in &less.rules {
         if rules.len() < RULES_MAX && rules.iter().all(|(held, _)| held != rule) {
             rules.push((*rule, *of));
-            rate *= (of * reach).min(1.0);
+            rate.anybody *= (of * reach).min(1.0);
         }
     }
     (rules, rate)

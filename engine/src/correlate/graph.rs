@@ -1,8 +1,7 @@
 //! The facts of one tenant: entities as nodes, relations as timed edges, and the detections that name the entities.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use ahash::RandomState;
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
@@ -10,12 +9,14 @@ use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
 use crate::config::CorrelateSettings;
 pub use crate::model::relation::Lead;
 use crate::model::relation::{LEADS, RELATION_BUCKET};
-use crate::model::{Detection, Entity, EntityRole, Micros, Relation};
+use crate::model::{Detection, Entity, EntityRole, Id, Micros, Relation};
 
+use super::chance::{Firing, firing_of};
+use super::link::Slots;
 use super::name::{NAME, name_of};
 use super::sharing::{Sharing, is_identity};
 
-/// A detection in the graph; the number of one that was let go of is given again.
+/// A finding in the graph, with its repeats; the number of one that was let go of is given again.
 pub type Member = u32;
 
 pub struct EntityNode {
@@ -24,7 +25,7 @@ pub struct EntityNode {
     links: bool,
     /// More identities than this make it shared; `u32::MAX`: none do.
     identities_max: u32,
-    /// Detections that name the entity, by time.
+    /// Findings that name the entity, by the time of their first detections.
     pub detections: BTreeSet<(Micros, Member)>,
     sharing: Option<Box<Sharing>>,
     /// The relations at the entity, by bucket, so that a walk looks only at the hours that matter to it.
@@ -41,10 +42,55 @@ pub struct RelationEdge {
     last_time: Micros,
 }
 
-/// A detection and the entities through which it can be linked.
+/// A finding with its repeats, and the entities through which it can be linked.
 pub struct Placed {
+    /// The first by (time, id), which stands for all.
     pub detection: Detection,
+    pub fold: Id,
+    /// What is counted of it to tell how usual it is.
+    pub firing: Firing,
     pub anchors: Vec<NodeIndex>,
+    /// When they were, in pieces within which links do not tell times apart; in order.
+    pub spans: Vec<Span>,
+    /// The detections, itself among them.
+    ids: Vec<Id>,
+}
+
+/// The first and the last time of detections that are near each other.
+#[derive(Clone, Copy)]
+pub struct Span {
+    pub first: Micros,
+    pub last: Micros,
+}
+
+impl Placed {
+    /// Event time of the last repeat.
+    pub fn last_time(&self) -> Micros {
+        self.spans.last().map_or(self.detection.time, |span| span.last)
+    }
+
+    /// How many detections it is.
+    pub fn count(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Takes in the time of one more detection; whether it lies within what was known.
+    fn widen(&mut self, time: Micros, slots: Slots) -> bool {
+        let slot = slots.of(time);
+        let at = self.spans.partition_point(|span| slots.of(span.first) < slot);
+        match self.spans.get_mut(at).filter(|span| slots.of(span.first) == slot) {
+            Some(span) if (span.first..=span.last).contains(&time) => true,
+            Some(span) => {
+                (span.first, span.last) = (span.first.min(time), span.last.max(time));
+                false
+            }
+            None => {
+                let (first, last) = (time, time);
+                self.spans.insert(at, Span { first, last });
+                false
+            }
+        }
+    }
 }
 
 type RelationKey = (NodeIndex, &'static str, NodeIndex, Micros);
@@ -58,7 +104,9 @@ pub struct TenantGraph {
     named: HashMap<u64, BTreeSet<NodeIndex>, RandomState>,
     members: Vec<Option<Placed>>,
     free: Vec<Member>,
-    ids: HashMap<Arc<str>, Member, RandomState>,
+    /// By detection.
+    ids: HashMap<Id, Member, RandomState>,
+    folds: HashMap<Id, Member, RandomState>,
     /// What is new since the last call of [`TenantGraph::take_news`].
     news: News,
 }
@@ -66,7 +114,10 @@ pub struct TenantGraph {
 /// Facts that may join detections otherwise than before.
 #[derive(Default)]
 pub struct News {
+    /// Findings that are new, or of which a repeat was sooner or later than was known.
     pub detections: Vec<Member>,
+    /// Findings that have only more repeats.
+    pub repeated: Vec<Member>,
     /// Relations that are new or that began sooner or lasted longer than was known.
     pub relations: Vec<EdgeIndex>,
     /// Entities that turned out to be shared by many.
@@ -101,18 +152,29 @@ impl TenantGraph {
         self.ids.len()
     }
 
+    /// Those of the detections that are repeats.
+    pub fn repeats(&self) -> usize {
+        self.ids.len() - self.folds.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.graph.node_count() == 0 && self.ids.is_empty()
     }
 
-    pub fn find(&self, id: &str) -> Option<Member> {
-        self.ids.get(id).copied()
+    /// The finding that a detection is, or repeats.
+    pub fn find(&self, detection_id: &str) -> Option<Member> {
+        self.ids.get(&Id::of_text(detection_id)).copied()
+    }
+
+    pub fn folded(&self, fold: Id) -> Option<Member> {
+        self.folds.get(&fold).copied()
     }
 
     pub fn placed(&self, member: Member) -> Option<&Placed> {
         self.members.get(member as usize)?.as_ref()
     }
 
+    /// What stands for the detection and its repeats.
     pub fn detection(&self, id: &str) -> Option<&Detection> {
         Some(&self.placed(self.find(id)?)?.detection)
     }
@@ -155,10 +217,16 @@ impl TenantGraph {
 
     /// Adds a detection, unless it is there.
     pub fn add_detection(&mut self, detection: Detection, settings: &CorrelateSettings) {
-        if self.ids.contains_key(detection.detection_id.as_str()) {
+        let id = Id::of_text(&detection.detection_id);
+        if self.ids.contains_key(&id) {
             return;
         }
-        let id: Arc<str> = detection.detection_id.as_str().into();
+        let fold = detection.fold();
+        if let Some(&member) = self.folds.get(&fold) {
+            self.ids.insert(id, member);
+            self.repeat(member, id, detection, Slots::new(settings.window));
+            return;
+        }
         let member = self.free.pop().unwrap_or_else(|| {
             self.members.push(None);
             (self.members.len() - 1) as Member
@@ -182,17 +250,50 @@ impl TenantGraph {
                 let node = place(self, &name);
                 self.count_user(node, entity, bucket_of(detection.time), settings);
             }
-            // No log says who uses a host, and the sensor of a network is one: findings do.
-            if &*entity.kind == "host" {
-                let others = detection.entities.iter().map(|roled| &roled.entity);
+            // No log says who uses a host, the sensor of a network is one, nor who calls an address: findings do.
+            let is_called = &*entity.kind == "address" && roled.role == EntityRole::Target;
+            if &*entity.kind == "host" || is_called {
+                let others = detection.entities.iter();
+                let others = others.filter(|other| !is_called || other.role != EntityRole::Target);
+                let others = others.map(|other| &other.entity);
                 for other in others.filter(|other| is_identity(other) || &*other.kind == "address") {
                     self.count_user(node, other, bucket_of(detection.time), settings);
                 }
             }
         }
+        let (first, last) = (detection.time, detection.time);
         self.ids.insert(id, member);
-        self.members[member as usize] = Some(Placed { detection, anchors });
+        self.folds.insert(fold, member);
+        self.members[member as usize] = Some(Placed {
+            firing: firing_of(&detection),
+            detection,
+            fold,
+            anchors,
+            spans: vec![Span { first, last }],
+            ids: vec![id],
+        });
         self.news.detections.push(member);
+    }
+
+    fn repeat(&mut self, member: Member, id: Id, detection: Detection, slots: Slots) {
+        let Some(placed) = self.members.get_mut(member as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        placed.ids.push(id);
+        match placed.widen(detection.time, slots) {
+            true => self.news.repeated.push(member),
+            false => self.news.detections.push(member),
+        }
+        let key = |detection: &Detection| (detection.time, detection.detection_id.clone());
+        if key(&detection) >= key(&placed.detection) {
+            return;
+        }
+        for node in &placed.anchors {
+            let named = &mut self.graph[*node].detections;
+            named.remove(&(placed.detection.time, member));
+            named.insert((detection.time, member));
+        }
+        placed.detection = detection;
     }
 
     /// Adds one bucket of a relation, or widens it.
@@ -378,7 +479,10 @@ impl TenantGraph {
         for node in &placed.anchors {
             self.graph[*node].detections.remove(&(placed.detection.time, member));
         }
-        self.ids.remove(placed.detection.detection_id.as_str());
+        for id in &placed.ids {
+            self.ids.remove(id);
+        }
+        self.folds.remove(&placed.fold);
         self.free.push(member);
     }
 
@@ -397,50 +501,46 @@ impl TenantGraph {
         let from = bucket_of(horizon.saturating_sub(reach));
         // What was found at an entity through a relation is remembered there, and found again by the relation when it is let go of.
         let held_from = bucket_of(oldest.saturating_sub(window));
-        let before = self.relations.len();
-        let graph = &mut self.graph;
+        let mut gone: HashSet<EdgeIndex, RandomState> = HashSet::default();
         self.relations.retain(|(source, _, target, bucket), edge| {
             let is_live = *bucket >= from || (*bucket >= held_from && (holds(*source) || holds(*target)));
             if !is_live {
-                graph.remove_edge(*edge);
+                gone.insert(*edge);
             }
             is_live
         });
-        let gone = before - self.relations.len();
         let nodes = &mut self.nodes;
-        graph.retain_nodes(|mut graph, index| {
-            let is_used = graph.neighbors_undirected(index).next().is_some();
-            if is_used && gone > 0 {
-                let mut relations = std::mem::take(&mut graph[index].relations);
-                relations.retain(|(_, edge)| graph.edge_endpoints(*edge).is_some());
-                relations.shrink_to_fit();
-                let mut inflows = std::mem::take(&mut graph[index].inflows);
-                inflows.retain(|edge| graph.edge_endpoints(*edge).is_some());
-                let node = &mut graph[index];
-                (node.relations, node.inflows) = (relations, inflows);
-            }
-            let node = &mut graph[index];
-            if let Some(sharing) = &mut node.sharing {
-                let since = if holds(index) { oldest } else { horizon };
-                sharing.forget_before(identities_start(since, window));
-                if sharing.is_empty() {
-                    node.sharing = None;
+        // Not one by one: that takes as long for each relation as its entities have others.
+        self.graph = std::mem::take(&mut self.graph).filter_map_owned(
+            |index, mut node| {
+                if !gone.is_empty() && !node.relations.is_empty() {
+                    node.relations.retain(|(_, edge)| !gone.contains(edge));
+                    node.relations.shrink_to_fit();
+                    node.inflows.retain(|edge| !gone.contains(edge));
                 }
-            }
-            // Of a name nothing else says that many go by it.
-            let is_known = &*node.entity.kind == NAME && node.sharing.is_some();
-            let is_live = is_used || is_known || !node.detections.is_empty();
-            if !is_live {
-                nodes.remove(&node.entity);
-            }
-            is_live
-        });
+                if let Some(sharing) = &mut node.sharing {
+                    let since = if holds(index) { oldest } else { horizon };
+                    sharing.forget_before(identities_start(since, window));
+                    if sharing.is_empty() {
+                        node.sharing = None;
+                    }
+                }
+                // Of a name nothing else says that many go by it.
+                let is_known = &*node.entity.kind == NAME && node.sharing.is_some();
+                let is_live = !node.relations.is_empty() || is_known || !node.detections.is_empty();
+                if !is_live {
+                    nodes.remove(&node.entity);
+                }
+                is_live.then_some(node)
+            },
+            |edge, relation| (!gone.contains(&edge)).then_some(relation),
+        );
         let graph = &self.graph;
         self.named.retain(|_, named| {
             named.retain(|identity| graph.contains_node(*identity));
             !named.is_empty()
         });
-        gone
+        gone.len()
     }
 }
 

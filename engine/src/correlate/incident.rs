@@ -6,10 +6,10 @@ use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
 use crate::model::incident::FINDINGS_MAX;
-use crate::model::{Case, Detection, Entity, Finding, Incident, IncidentStatus, PathStep, Severity, time};
+use crate::model::{Case, Detection, Entity, Finding, Incident, IncidentStatus, Micros, PathStep, Severity, time};
 
 use super::divide::Group;
-use super::graph::{Member, TenantGraph, ends};
+use super::graph::{Member, Placed, TenantGraph, ends};
 use super::reason::Reasons;
 use super::score::{band, score};
 
@@ -28,10 +28,8 @@ pub struct Assembled {
 /// what informs, or what chance makes.
 pub fn assemble(tenant: &str, graph: &TenantGraph, group: &Group, settings: &CorrelateSettings) -> Option<Assembled> {
     let numbers = &group.members;
-    let members: Vec<&Detection> = numbers
-        .iter()
-        .filter_map(|member| Some(&graph.placed(*member)?.detection))
-        .collect();
+    let placed: Vec<&Placed> = numbers.iter().filter_map(|member| graph.placed(*member)).collect();
+    let members: Vec<&Detection> = placed.iter().map(|placed| &placed.detection).collect();
     let seed = *members.first()?;
     let worst = members
         .iter()
@@ -39,7 +37,7 @@ pub fn assemble(tenant: &str, graph: &TenantGraph, group: &Group, settings: &Cor
         .max()
         .unwrap_or(Severity::Informational);
     let is_chance = group.chance > chance_max(worst, settings);
-    let alone = is_chance || is_one_thing(&members) || worst == Severity::Informational;
+    let alone = is_chance || is_one_thing(&placed) || worst == Severity::Informational;
     if alone && worst < settings.single_severity {
         return None;
     }
@@ -65,11 +63,17 @@ pub fn assemble(tenant: &str, graph: &TenantGraph, group: &Group, settings: &Cor
         score_parts,
         title: title(&members, &layers),
         first_time: seed.time,
-        last_time: members.last().map_or(seed.time, |last| last.time),
+        last_time: placed
+            .iter()
+            .map(|placed| placed.last_time())
+            .max()
+            .unwrap_or(seed.time),
         techniques: techniques(&members),
         entities,
         layers: layers.into_iter().map(str::to_owned).collect(),
         detection_ids: members.iter().map(|detection| detection.detection_id.clone()).collect(),
+        folds: placed.iter().map(|placed| placed.fold).collect(),
+        detection_count: placed.iter().map(|placed| placed.count() as u64).sum(),
         merged_into: None,
         findings: findings(&members, &path),
         path,
@@ -90,13 +94,16 @@ pub fn chance_max(worst: Severity, settings: &CorrelateSettings) -> f64 {
 
 /// Whether nothing is linked to anything else: repeats of a finding are one step of a path, and two rules that speak of one event say
 /// that it happened and not that something followed.
-fn is_one_thing(members: &[&Detection]) -> bool {
-    let Some((first, others)) = members.split_first() else {
+fn is_one_thing(members: &[&Placed]) -> bool {
+    let Some(first) = members.first() else {
         return true;
     };
-    let event = |detection: &Detection| detection.event_ids.last().cloned();
-    let (kind, decisive) = (Kind::of(first), event(first));
-    others.iter().all(|other| Kind::of(other) == kind) || others.iter().all(|other| event(other) == decisive)
+    let event = |placed: &Placed| placed.detection.event_ids.last().cloned();
+    let (kind, decisive) = (Kind::of(&first.detection), event(first));
+    members.iter().all(|other| Kind::of(&other.detection) == kind)
+        || members
+            .iter()
+            .all(|other| other.count() == 1 && event(other) == decisive)
 }
 
 /// What an alert tells of the members, which are ordered by (time, id).
@@ -194,7 +201,7 @@ impl<'a> Kind<'a> {
 struct Fold<'a> {
     first: &'a Detection,
     member: Member,
-    last: &'a Detection,
+    last: Micros,
     count: usize,
 }
 
@@ -208,14 +215,14 @@ fn path(graph: &TenantGraph, members: &[Member], settings: &CorrelateSettings) -
         let place = *places.entry(Kind::of(detection)).or_insert(folds.len());
         match folds.get_mut(place) {
             Some(fold) => {
-                fold.last = detection;
-                fold.count += 1;
+                fold.last = fold.last.max(placed.last_time());
+                fold.count += placed.count();
             }
             None => folds.push(Fold {
                 first: detection,
                 member,
-                last: detection,
-                count: 1,
+                last: placed.last_time(),
+                count: placed.count(),
             }),
         }
     }
@@ -269,7 +276,7 @@ fn detection_step(fold: Fold, why: &str) -> PathStep {
     let text = |entity: Option<&Entity>| entity.map(ToString::to_string).unwrap_or_default();
     let mut why = format!("{}: {}; {why}", first.title, first.message);
     if count > 1 {
-        why.push_str(&format!("; {count} times until {}", time::to_rfc3339(last.time)));
+        why.push_str(&format!("; {count} times until {}", time::to_rfc3339(last)));
     }
     PathStep {
         step: 0,

@@ -153,6 +153,11 @@ impl Links {
         self.found.contains_key(&node)
     }
 
+    /// Says of a finding that it is told otherwise, though it is joined as it was.
+    pub fn touch(&mut self, member: Member) {
+        self.touched.push(member);
+    }
+
     fn join(&mut self, a: Member, b: Member) {
         self.looked += 1;
         if self.sets.join(a, b) {
@@ -160,15 +165,22 @@ impl Links {
         }
     }
 
-    /// Adds a detection of `graph`.
+    /// Adds a finding of `graph`, or what it was sooner or later than was known.
     pub fn add(&mut self, graph: &TenantGraph, member: Member) {
         let Some(placed) = graph.placed(member) else { return };
         self.sets.add(member);
         self.touched.push(member);
         self.looked = 0;
         for &node in &placed.anchors {
-            if graph.specific(node, placed.detection.time) {
-                self.name(graph, node, member, placed.detection.time);
+            // Whether an entity is shared is counted by longer times than repeats lie apart.
+            if !graph.specific(node, placed.detection.time) {
+                continue;
+            }
+            for span in &placed.spans {
+                self.name(graph, node, member, span.first);
+                if span.last > span.first {
+                    self.name(graph, node, member, span.last);
+                }
             }
         }
         let power = self.looked.max(1).next_power_of_two().trailing_zeros() as usize;
@@ -376,36 +388,43 @@ impl Links {
     /// Takes away where a detection of the set `label` is found.
     fn take_away(&mut self, graph: &TenantGraph, member: Member, label: Member) {
         let Some(placed) = graph.placed(member) else { return };
-        let slot = self.slots.of(placed.detection.time);
-        let (from, until) = self.slots.span(slot);
-        for &node in &placed.anchors {
-            let is_ours = |sets: &Sets, member: Member| sets.label(member) == Some(label);
-            let mut nodes = vec![node];
-            // The first of the slot has done it for all.
-            if let Some(found) = self.found.get_mut(&node)
-                && found
-                    .named
-                    .get(&slot)
-                    .is_some_and(|named| is_ours(&self.sets, named.member))
-            {
-                found.named.remove(&slot);
-                nodes.extend(graph.steps(node, from, until).map(|step| step.to));
+        for span in &placed.spans {
+            let slot = self.slots.of(span.first);
+            for &node in &placed.anchors {
+                self.take_from(graph, node, slot, label);
             }
-            for beside in nodes {
-                let Some(found) = self.found.get_mut(&beside) else {
-                    continue;
-                };
-                if beside != node {
-                    if found.beside.get(&slot).is_some_and(|there| is_ours(&self.sets, *there)) {
-                        found.beside.remove(&slot);
-                    }
-                    found.handed.retain(|(at, _, whence), there| {
-                        *at != slot || *whence != node || !is_ours(&self.sets, *there)
-                    });
+        }
+    }
+
+    /// Takes away what the set `label` is found by at `node`, and from there beside it, in a slot.
+    fn take_from(&mut self, graph: &TenantGraph, node: NodeIndex, slot: i64, label: Member) {
+        let (from, until) = self.slots.span(slot);
+        let is_ours = |sets: &Sets, member: Member| sets.label(member) == Some(label);
+        let mut nodes = vec![node];
+        // The first of the slot has done it for all.
+        if let Some(found) = self.found.get_mut(&node)
+            && found
+                .named
+                .get(&slot)
+                .is_some_and(|named| is_ours(&self.sets, named.member))
+        {
+            found.named.remove(&slot);
+            nodes.extend(graph.steps(node, from, until).map(|step| step.to));
+        }
+        for beside in nodes {
+            let Some(found) = self.found.get_mut(&beside) else {
+                continue;
+            };
+            if beside != node {
+                if found.beside.get(&slot).is_some_and(|there| is_ours(&self.sets, *there)) {
+                    found.beside.remove(&slot);
                 }
-                if found.named.is_empty() && found.beside.is_empty() && found.handed.is_empty() {
-                    self.found.remove(&beside);
-                }
+                found
+                    .handed
+                    .retain(|(at, _, whence), there| *at != slot || *whence != node || !is_ours(&self.sets, *there));
+            }
+            if found.named.is_empty() && found.beside.is_empty() && found.handed.is_empty() {
+                self.found.remove(&beside);
             }
         }
     }

@@ -26,7 +26,7 @@ use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
 use crate::model::relation::RELATION_BUCKET;
-use crate::model::{Case, Detection, Incident, IncidentStatus, Micros, Relation, Split, time};
+use crate::model::{Case, Detection, Id, Incident, IncidentStatus, Micros, Relation, Split, time};
 
 use chance::Usual;
 use divide::{Group, divide};
@@ -61,8 +61,8 @@ struct Tenant {
     usual: Usual,
     /// Newest state of every incident that can still change.
     incidents: BTreeMap<Arc<str>, Incident>,
-    /// Which of them a detection belongs to.
-    member_of: HashMap<Arc<str>, Owner, RandomState>,
+    /// Which of them a finding with its repeats belongs to.
+    member_of: HashMap<Id, Owner, RandomState>,
     /// Those of whose path relations tell.
     led: HashSet<Arc<str>, RandomState>,
     /// Linked detections that fell into several groups: another link may hold what this one does not.
@@ -85,6 +85,8 @@ pub struct GraphSize {
     pub entities: usize,
     pub edges: usize,
     pub detections: usize,
+    /// Those of the detections that only repeat another.
+    pub repeats: usize,
     pub incidents: usize,
     /// Facts that were let go of too early, for want of memory: what came later could not be linked to them.
     pub evicted: u64,
@@ -94,11 +96,15 @@ pub struct GraphSize {
 const ENTITY_BYTES: usize = 600;
 const EDGE_BYTES: usize = 300;
 const DETECTION_BYTES: usize = 2_000;
+const REPEAT_BYTES: usize = 64;
 
 impl GraphSize {
     /// What the graph takes in memory, roughly.
     pub fn bytes(&self) -> usize {
-        self.entities * ENTITY_BYTES + self.edges * EDGE_BYTES + self.detections * DETECTION_BYTES
+        self.entities * ENTITY_BYTES
+            + self.edges * EDGE_BYTES
+            + (self.detections - self.repeats) * DETECTION_BYTES
+            + self.repeats * REPEAT_BYTES
     }
 }
 
@@ -244,6 +250,7 @@ impl Correlator {
             size.entities += tenant.graph.entities();
             size.edges += tenant.graph.edges();
             size.detections += tenant.graph.detections();
+            size.repeats += tenant.graph.repeats();
             size.incidents += tenant.incidents.len();
         }
         size
@@ -270,6 +277,9 @@ impl Tenant {
         let news = self.graph.take_news();
         let shared: HashSet<Member> = news.shared.iter().flat_map(|node| self.links.found_at(*node)).collect();
         let torn = self.links.forget(&self.graph, shared);
+        for member in news.repeated {
+            self.links.touch(member);
+        }
         for relation in news.relations {
             self.links.relate(&self.graph, relation);
         }
@@ -305,7 +315,7 @@ impl Tenant {
             let mut held: HashMap<&Arc<str>, usize, RandomState> = HashMap::default();
             for member in &members {
                 if let Some(placed) = self.graph.placed(*member)
-                    && let Some(owner) = self.member_of.get(placed.detection.detection_id.as_str())
+                    && let Some(owner) = self.member_of.get(&placed.fold)
                 {
                     *held.entry(&owner.incident).or_default() += 1;
                 }
@@ -313,10 +323,10 @@ impl Tenant {
             for (id, count) in held {
                 if touched.insert(id.clone())
                     && let Some(incident) = self.incidents.get(id)
-                    && incident.detection_ids.len() > count
+                    && incident.folds.len() > count
                 {
-                    let others = incident.detection_ids.iter();
-                    todo.extend(others.filter_map(|id| self.graph.find(id)));
+                    let others = incident.folds.iter();
+                    todo.extend(others.filter_map(|fold| self.graph.folded(*fold)));
                 }
             }
             let parts = cut::cut(&self.graph, members, settings).into_iter();
@@ -346,7 +356,7 @@ impl Tenant {
     /// Whether relations may change what is told of the incident that a detection belongs to.
     fn is_led(&self, member: Member) -> bool {
         let placed = self.graph.placed(member);
-        let owner = placed.and_then(|placed| self.member_of.get(placed.detection.detection_id.as_str()));
+        let owner = placed.and_then(|placed| self.member_of.get(&placed.fold));
         owner.is_some_and(|owner| self.led.contains(&owner.incident))
     }
 
@@ -381,15 +391,10 @@ impl Tenant {
             self.led.remove(&id);
             // The seed's incident, or that of the next member: a seed that only the journal remembers may not be found again.
             let into = before
-                .detection_ids
+                .folds
                 .iter()
-                .find_map(|member| Some(self.member_of.get(member.as_str())?.incident.clone()));
-            if into.is_none()
-                && before
-                    .detection_ids
-                    .iter()
-                    .any(|member| self.graph.find(member).is_none())
-            {
+                .find_map(|fold| Some(self.member_of.get(fold)?.incident.clone()));
+            if into.is_none() && before.folds.iter().any(|fold| self.graph.folded(*fold).is_none()) {
                 // Journaled before a crash, and what it is made of is still being found again: too early to judge.
                 self.own(&id, &before);
                 self.incidents.insert(id, before);
@@ -410,10 +415,10 @@ impl Tenant {
         changes
     }
 
-    /// Says of its detections that they belong to the incident.
+    /// Says of its findings that they belong to the incident.
     fn own(&mut self, id: &Arc<str>, incident: &Incident) {
-        for detection in &incident.detection_ids {
-            match self.member_of.get_mut(detection.as_str()) {
+        for fold in &incident.folds {
+            match self.member_of.get_mut(fold) {
                 Some(owner) => {
                     owner.round = self.round;
                     if owner.incident != *id {
@@ -425,18 +430,18 @@ impl Tenant {
                         incident: id.clone(),
                         round: self.round,
                     };
-                    self.member_of.insert(detection.as_str().into(), owner);
+                    self.member_of.insert(*fold, owner);
                 }
             }
         }
     }
 
-    /// Takes its detections from an incident, but for those that were given away in this round.
+    /// Takes its findings from an incident, but for those that were given away in this round.
     fn disown(&mut self, incident: &Incident) {
-        for detection in &incident.detection_ids {
-            let owner = self.member_of.get(detection.as_str());
+        for fold in &incident.folds {
+            let owner = self.member_of.get(fold);
             if owner.is_some_and(|owner| owner.round < self.round && *owner.incident == *incident.incident_id) {
-                self.member_of.remove(detection.as_str());
+                self.member_of.remove(fold);
             }
         }
     }
@@ -460,13 +465,14 @@ impl Tenant {
         let gone: Vec<Member> = self
             .graph
             .members()
-            .filter(|(_, placed)| placed.detection.time < horizon)
-            .filter(|(_, placed)| !self.member_of.contains_key(placed.detection.detection_id.as_str()))
+            .filter(|(_, placed)| placed.last_time() < horizon)
+            .filter(|(_, placed)| !self.member_of.contains_key(&placed.fold))
             .map(|(member, _)| member)
             .collect();
         // What stays of a set is joined anew: without those that are gone it may be several.
         let torn = self.links.forget(&self.graph, gone.iter().copied());
-        let count = gone.len();
+        let counts = gone.iter().filter_map(|member| self.graph.placed(*member));
+        let count: usize = counts.map(graph::Placed::count).sum();
         for member in gone {
             self.parted.remove(&member);
             self.graph.remove_detection(member);

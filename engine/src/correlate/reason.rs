@@ -6,6 +6,7 @@ use std::rc::Rc;
 use ahash::RandomState;
 use petgraph::graph::NodeIndex;
 
+use crate::model::detection::FOLD;
 use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Entity, Micros, time};
 
@@ -38,6 +39,8 @@ pub struct Reason {
 #[derive(Clone, Copy)]
 struct From<'a> {
     time: Micros,
+    /// Of its last repeat.
+    last: Micros,
     id: &'a str,
     anchors: &'a [NodeIndex],
     /// Looks for what came before it, else for what came after.
@@ -66,6 +69,7 @@ impl<'a> Reasons<'a> {
             for is_back in [true, false] {
                 let from = From {
                     time,
+                    last: placed.last_time(),
                     id,
                     anchors: &anchors,
                     is_back,
@@ -194,19 +198,25 @@ impl<'a> Reasons<'a> {
         let (begin, end) = if from.is_back {
             (from.time.saturating_sub(self.window).max(since), from.time)
         } else {
-            (from.time.max(since), from.time.saturating_add(self.window))
+            (from.time.max(since), from.last.saturating_add(self.window))
         };
         if begin > end {
             return None;
         }
-        let range = detections.range((begin, Member::MIN)..=(end, Member::MAX));
+        // One that has repeats lasts beyond its time.
+        let reaches = |member: Member| {
+            self.graph
+                .placed(member)
+                .is_some_and(|placed| placed.last_time() >= begin)
+        };
+        let range = detections.range((begin.saturating_sub(FOLD), Member::MIN)..=(end, Member::MAX));
         // Of those of one time the id decides.
         let mut best: Option<(Micros, &str, Member)> = None;
         let mut take = |&(time, member): &(Micros, Member)| {
             if best.is_some_and(|(held, ..)| held != time) {
                 return false;
             }
-            if let Some((_, id)) = key(member).filter(|_| fits(time, member)) {
+            if let Some((_, id)) = key(member).filter(|_| fits(time, member) && reaches(member)) {
                 let is_on_side = ((time, id) < own) == from.is_back;
                 let is_better = best.is_none_or(|(_, held, _)| (id > held) == from.is_back);
                 if is_on_side && is_better {

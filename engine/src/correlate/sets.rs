@@ -16,9 +16,10 @@ pub struct Sets {
 impl Sets {
     /// Adds `member` as a set of its own, unless it is there.
     pub fn add(&mut self, member: Member) {
-        if self.label.insert(member, member).is_none() {
+        self.label.entry(member).or_insert_with(|| {
             self.members.insert(member, vec![member]);
-        }
+            member
+        });
     }
 
     pub fn label(&self, member: Member) -> Option<Member> {

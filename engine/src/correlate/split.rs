@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Correlator, Tenant};
-use crate::model::{Detection, Incident, Split};
+use crate::model::{Detection, Id, Incident, Split};
 
 impl Correlator {
     /// What the newest [`Correlator::changes`] parted; once.
@@ -41,20 +41,18 @@ impl Tenant {
     ) -> Vec<Split> {
         let mut splits = Vec::new();
         for (id, before) in old {
-            let members = before
-                .detection_ids
-                .iter()
-                .filter(|member| self.graph.find(member).is_some());
-            let owner = |member: &String| Some(&self.member_of.get(member.as_str())?.incident);
+            let owner = |fold: &Id| Some(&self.member_of.get(fold)?.incident);
             let mut left: BTreeMap<Option<&Arc<str>>, usize> = BTreeMap::new();
-            for member in members.clone() {
-                *left.entry(owner(member)).or_default() += 1;
+            for fold in &before.folds {
+                if let Some(placed) = self.graph.folded(*fold).and_then(|member| self.graph.placed(member)) {
+                    *left.entry(owner(fold)).or_default() += placed.count();
+                }
             }
             if found.contains_key(id) {
                 left.remove(&Some(id));
             } else {
                 // Merged into this one; where there is none, it dissolved, which its status says.
-                let heir = before.detection_ids.iter().find_map(owner);
+                let heir = before.folds.iter().find_map(owner);
                 left.remove(&heir);
                 if heir.is_none() {
                     continue;

@@ -1,3 +1,5 @@
+mod folds;
+
 use super::*;
 use crate::model::{Entity, EntityRole, PathStep, RoledEntity, Severity};
 
@@ -92,11 +94,11 @@ fn repeats_of_one_finding_and_two_of_one_event_are_no_incident() {
     let follows = detection("d", MINUTE, Low, &bob);
     let members = |with: &Detection| {
         let found = incidents(vec![(vec![first.clone(), with.clone()], vec![])]);
-        found.iter().map(|incident| incident.detection_ids.len()).sum::<usize>()
+        found.iter().map(|incident| incident.detection_count).sum::<u64>()
     };
     assert_eq!((members(&again), members(&same_event), members(&follows)), (0, 0, 2));
     let all = incidents(vec![(vec![first.clone(), again, same_event, follows], vec![])]);
-    assert_eq!(all[0].detection_ids.len(), 4, "they belong to one that others open");
+    assert_eq!(all[0].detection_count, 4, "they belong to one that others open");
 }
 
 #[test]

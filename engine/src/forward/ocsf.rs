@@ -71,7 +71,7 @@ fn limited(incident: &Incident, most: usize) -> Value {
         "time": milliseconds(incident.last_time),
         "start_time": milliseconds(incident.first_time),
         "end_time": milliseconds(incident.last_time),
-        "count": incident.detection_ids.len(),
+        "count": incident.detection_count,
         // The class has no risk score; this is its only attribute on the same scale, 0 to 100. The exact score is in `unmapped`.
         "impact_score": incident.score.round() as i64,
         "desc": cut(&incident.title, TEXT_BYTES_MAX),
@@ -340,7 +340,7 @@ fn story(incident: &Incident, most: usize) -> String {
         "{} incident: {}. {} detections between {} and {} across {}.",
         incident.severity,
         cut(incident.title.trim_end_matches('.'), TEXT_BYTES_MAX),
-        incident.detection_ids.len(),
+        incident.detection_count,
         to_rfc3339(incident.first_time),
         to_rfc3339(incident.last_time),
         incident.layers.join(", "),

@@ -24,7 +24,7 @@ use super::worker::BackOff;
 use super::*;
 use crate::config::{ForwardKind, ForwardSettings, Secret, WebhookUrl};
 use crate::model::time::MINUTE;
-use crate::model::{Case, Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity, Standing};
+use crate::model::{Case, Finding, Id, Incident, IncidentStatus, PathStep, ScorePart, Severity, Standing};
 
 const START: i64 = 1_769_940_000_000_000;
 const QUICK: BackOff = BackOff {
@@ -96,6 +96,8 @@ fn incident() -> Incident {
         ],
         layers: vec!["cloud".into(), "gateway".into(), "vector_db".into()],
         detection_ids: vec!["d1".into(), "d2".into(), "d3".into()],
+        folds: vec![Id(1), Id(2), Id(3)],
+        detection_count: 3,
         merged_into: None,
         path: vec![
             step(

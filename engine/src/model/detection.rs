@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::entity::RoledEntity;
+use super::entity::{EntityRole, RoledEntity};
 use super::id::Id;
 use super::severity::Severity;
-use super::time::Micros;
+use super::time::{self, Micros};
 
 /// `plugin` of what the engine itself finds of its sources. No plugin's id has a dot. Its messages hold names of the configuration, counts
 /// and times, and nothing of a record.
@@ -16,6 +16,9 @@ pub const SEQUENCE: &str = "sequence";
 
 /// Entities that one detection keeps: those of the decisive row and the guest's own first.
 pub const ENTITIES_PER_DETECTION_MAX: usize = 64;
+
+/// Findings that differ in nothing but when and in which words are repeats of one, within a piece of event time so long.
+pub const FOLD: Micros = 10 * time::MINUTE;
 
 /// One finding of one rule. Immutable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +53,33 @@ impl Detection {
     pub fn id_of(tenant: &str, plugin: &str, rule: &str, event_ids: &[&str]) -> Id {
         let mut parts: Vec<&[u8]> = vec![b"detection", tenant.as_bytes(), plugin.as_bytes(), rule.as_bytes()];
         parts.extend(event_ids.iter().map(|id| id.as_bytes()));
+        Id::of(&parts)
+    }
+
+    /// What it has in common with its repeats and with nothing else. Incidents are made of folds: a scan that trips a rule ten thousand times
+    /// in a few minutes is one step of an attack.
+    pub fn fold(&self) -> Id {
+        let cell = self.time.div_euclid(FOLD).to_be_bytes();
+        let severity = self.severity.id().to_be_bytes();
+        let mut parts: Vec<&[u8]> = vec![
+            b"fold",
+            self.tenant.as_bytes(),
+            &cell,
+            self.plugin.as_bytes(),
+            self.rule.as_bytes(),
+            &severity,
+            self.layer.as_bytes(),
+            self.action.as_bytes(),
+        ];
+        for roled in &self.entities {
+            let role: &[u8] = match roled.role {
+                EntityRole::Actor => b"actor",
+                EntityRole::Target => b"target",
+                EntityRole::Context => b"context",
+            };
+            parts.extend([role, roled.entity.kind.as_bytes(), roled.entity.value.as_bytes()]);
+        }
+        parts.extend(self.techniques.iter().map(|technique| technique.as_bytes()));
         Id::of(&parts)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 /// The first 128 bits of a SHA-256 over length-prefixed parts, written as 32 hexadecimal digits.
@@ -43,6 +45,19 @@ impl Id {
     /// The id that a text is; of one that is none by its form, the hash.
     pub fn of_text(text: &str) -> Id {
         Id::parse(text).unwrap_or_else(|| Id::of(&[text.as_bytes()]))
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Id::parse(&text).ok_or_else(|| D::Error::custom("an id has 32 hexadecimal digits"))
     }
 }
 

@@ -56,8 +56,14 @@ pub struct Incident {
     pub entities: Vec<String>,
     /// Layers of the stack it touched, sorted.
     pub layers: Vec<String>,
-    /// Ids of the member detections, ordered by (time, id).
+    /// Ids of the member detections, ordered by (time, id); of a detection and its repeats the first.
     pub detection_ids: Vec<String>,
+    /// What each of them has in common with its repeats: [`Detection::fold`](super::Detection::fold).
+    #[serde(default)]
+    pub folds: Vec<Id>,
+    /// How many detections they are with their repeats.
+    #[serde(default)]
+    pub detection_count: u64,
     pub merged_into: Option<String>,
     pub path: Vec<PathStep>,
     /// What an alert tells of the members, ordered as they are: of at most [`FINDINGS_MAX`], the path's first. Not in the tables, which hold

@@ -287,7 +287,7 @@ impl IncidentChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Severity;
+    use crate::model::{Id, Severity};
 
     fn incident(members: &[&str], severity: Severity) -> Incident {
         Incident {
@@ -305,6 +305,8 @@ mod tests {
             entities: Vec::new(),
             layers: Vec::new(),
             detection_ids: members.iter().map(|id| (*id).to_owned()).collect(),
+            folds: members.iter().map(|id| Id::of_text(id)).collect(),
+            detection_count: members.len() as u64,
             merged_into: None,
             path: Vec::new(),
             findings: Vec::new(),

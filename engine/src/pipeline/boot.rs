@@ -212,16 +212,20 @@ pub fn now() -> Micros {
         .as_micros() as Micros
 }
 
+/// What every incident's newest revision is made of, without the repeats that the name `incident_evidence` shows.
+pub(super) const FOLDED_EVIDENCE: &str = "(SELECT e.* FROM stored.incident_evidence e JOIN incidents newest \
+    ON e.incident_id = newest.incident_id AND e.revision = newest.revision)";
+
 /// The incidents whose id is in the stored revisions, each in its newest one; `condition` is over the columns of `incidents`.
 pub async fn incidents(session: &SessionContext, condition: &str) -> Result<Vec<Incident>, PipelineError> {
     let of = |table: Table| {
         let sql = format!(
             "SELECT {} FROM {} WHERE incident_id IN (SELECT incident_id FROM incidents WHERE {condition})",
             columns(table),
-            if table == Table::IncidentRevisions {
-                "incidents"
-            } else {
-                table.name()
+            match table {
+                Table::IncidentRevisions => "incidents",
+                Table::IncidentEvidence => FOLDED_EVIDENCE,
+                _ => table.name(),
             }
         );
         async move { query::sql(session, &sql).await }

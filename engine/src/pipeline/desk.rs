@@ -7,7 +7,7 @@ use std::path::Path;
 use datafusion::prelude::SessionContext;
 
 use super::PipelineError;
-use super::boot::{columns, incidents, newest_time, now, remember_incidents};
+use super::boot::{FOLDED_EVIDENCE, columns, incidents, newest_time, now, remember_incidents};
 use super::epoch::EpochRows;
 use super::run::Engine;
 use super::waiting::MARK;
@@ -203,10 +203,12 @@ pub(super) async fn restore(session: &SessionContext, unstored: &[Incident]) -> 
     triage.silences.restore(store::silences_from_batches(&held)?);
     const KEPT: &str = "workflow_status <> 'New' OR assignee IS NOT NULL OR verdict IS NOT NULL";
     let revisions = format!("SELECT * FROM incidents WHERE {KEPT}");
-    const DONE: &str = "SELECT * FROM incident_evidence WHERE incident_id IN \
-                        (SELECT incident_id FROM incidents WHERE workflow_status IN ('Resolved', 'Closed'))";
+    let done = format!(
+        "SELECT * FROM {FOLDED_EVIDENCE} WHERE incident_id IN \
+         (SELECT incident_id FROM incidents WHERE workflow_status IN ('Resolved', 'Closed'))"
+    );
     let revisions = query::sql(session, &revisions).await?;
-    let evidence = query::sql(session, DONE).await?;
+    let evidence = query::sql(session, &done).await?;
     triage.learn(&store::incidents_from_batches(&revisions, &[], &evidence)?);
     triage.learn(unstored);
     for incident in unstored {

@@ -73,6 +73,8 @@ mod tests {
             entities: Vec::new(),
             layers: Vec::new(),
             detection_ids: (0..members).map(|n| format!("d{n}")).collect(),
+            folds: Vec::new(),
+            detection_count: members as u64,
             merged_into: None,
             path: Vec::new(),
             findings: Vec::new(),

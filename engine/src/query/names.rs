@@ -61,23 +61,26 @@ const INCIDENT_PATH: &str = "
     JOIN (SELECT incident_id, max(revision) AS revision FROM stored.incident_revisions GROUP BY incident_id) newest
       ON p.incident_id = newest.incident_id AND p.revision = newest.revision";
 
-/// The detections that every incident's newest revision is made of.
+/// The detections that every incident's newest revision is made of, with all repeats.
 const INCIDENT_EVIDENCE: &str = "
-    SELECT e.incident_id, e.revision, e.position, e.detection_id
+    SELECT e.incident_id, e.revision,
+           row_number() OVER (PARTITION BY e.incident_id ORDER BY d.time, d.detection_id) AS position, d.detection_id
     FROM stored.incident_evidence e
     JOIN (SELECT incident_id, max(revision) AS revision FROM stored.incident_revisions GROUP BY incident_id) newest
-      ON e.incident_id = newest.incident_id AND e.revision = newest.revision";
+      ON e.incident_id = newest.incident_id AND e.revision = newest.revision
+    JOIN stored.detections d ON coalesce(d.fold, d.detection_id) = coalesce(e.fold, e.detection_id)";
 
 /// Detections with the incident they belong to now. One that was merged away or dissolved owns none.
 const DETECTIONS: &str = "
     SELECT d.*, owner.incident_id
     FROM stored.detections d
     LEFT JOIN (
-        SELECT e.detection_id, min(e.incident_id) AS incident_id
-        FROM incident_evidence e JOIN incidents i ON e.incident_id = i.incident_id
+        SELECT coalesce(e.fold, e.detection_id) AS fold, min(e.incident_id) AS incident_id
+        FROM stored.incident_evidence e
+        JOIN incidents i ON e.incident_id = i.incident_id AND e.revision = i.revision
         WHERE i.status NOT IN ('merged', 'dissolved')
-        GROUP BY e.detection_id) owner
-      ON d.detection_id = owner.detection_id";
+        GROUP BY coalesce(e.fold, e.detection_id)) owner
+      ON coalesce(d.fold, d.detection_id) = owner.fold";
 
 /// Relations, whole again: the parts that each epoch saw merged per hour.
 const RELATIONS: &str = "

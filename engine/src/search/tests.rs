@@ -20,6 +20,8 @@ fn incident(id: &str, title: &str, severity: Severity, techniques: &[&str], enti
         entities: texts(entities),
         layers: vec!["cloud".into(), "vector_db".into()],
         detection_ids: vec![],
+        folds: vec![],
+        detection_count: 0,
         merged_into: None,
         path: vec![PathStep {
             step: 1,

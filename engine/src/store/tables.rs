@@ -19,7 +19,7 @@ pub enum Table {
     RelationParts,
     IncidentRevisions,
     IncidentPath,
-    /// Which detections belong to which revision, and in which place, from 1.
+    /// Which detections belong to which revision, and in which place, from 1; those that share the fold of one belong with it.
     IncidentEvidence,
     Rejected,
     PluginHealth,
@@ -195,6 +195,8 @@ static DETECTIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("layer"),
         text("action"),
         Field::new("late", DataType::Boolean, false),
+        // What it has in common with its repeats; a table of an older version lacks it.
+        maybe_text("fold"),
     ])
 });
 
@@ -264,6 +266,7 @@ static INCIDENT_EVIDENCE: LazyLock<SchemaRef> = LazyLock::new(|| {
         number("revision"),
         number("position"),
         text("detection_id"),
+        maybe_text("fold"),
     ])
 });
 

@@ -70,7 +70,7 @@ pub(crate) fn detection(id: &str) -> Detection {
         ],
         event_ids: vec!["e1".to_string(), "e2".to_string()],
         layer: "gateway".to_string(),
-        action: "chat".to_string(),
+        action: id.to_string(),
         late: false,
     }
 }
@@ -109,6 +109,8 @@ pub(crate) fn incident(id: &str, revision: u32, detections: &[&str]) -> Incident
         entities: vec!["gateway_key:k1".to_string()],
         layers: vec!["cloud".to_string(), "gateway".to_string()],
         detection_ids: detections.iter().map(|id| id.to_string()).collect(),
+        folds: detections.iter().map(|id| detection(id).fold()).collect(),
+        detection_count: detections.len() as u64,
         merged_into: None,
         path: (1..=revision)
             .map(|step| PathStep {

@@ -58,7 +58,7 @@ pub struct Updated {
 #[derive(Default)]
 struct Kept {
     case: Case,
-    /// The findings that it had when nobody worked on it any more.
+    /// The folds of the findings that it had when nobody worked on it any more: one more repeat is no news.
     known: HashSet<Id>,
 }
 
@@ -72,7 +72,7 @@ impl Triage {
                 continue;
             }
             let known = match incident.case.status.is_done() {
-                true => incident.detection_ids.iter().map(|id| Id::of_text(id)).collect(),
+                true => incident.folds.iter().copied().collect(),
                 false => HashSet::new(),
             };
             let case = Case {
@@ -157,12 +157,16 @@ impl Triage {
             .filter_map(|id| self.kept(id))
             .filter(|kept| kept.case.status.is_done())
             .collect();
-        let is_new = |id: &&String| {
-            let key = Id::of_text(id);
-            !done.iter().any(|kept| kept.known.contains(&key))
+        let is_new = |(id, fold): &(&String, &Id)| {
+            !done.iter().any(|kept| kept.known.contains(fold))
                 && find(&incident.tenant, id).is_none_or(|detection| self.silences.holding(detection).is_none())
         };
-        incident.detection_ids.iter().filter(is_new).count()
+        incident
+            .detection_ids
+            .iter()
+            .zip(&incident.folds)
+            .filter(is_new)
+            .count()
     }
 
     /// What a person's decision makes of `incident`. `newest`: the newest event time that is known; `horizon`: one that no finding can

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{Entity, EntityRole, RoledEntity, Severity, Silence};
+use crate::model::{Entity, EntityRole, Id, RoledEntity, Severity, Silence};
 
 fn detection(id: &str, rule: &str, entity: &str) -> Detection {
     Detection {
@@ -42,6 +42,8 @@ fn incident(id: &str, members: &[&str]) -> Incident {
         entities: Vec::new(),
         layers: Vec::new(),
         detection_ids: members.iter().map(|id| (*id).to_owned()).collect(),
+        folds: members.iter().map(|id| Id::of_text(id)).collect(),
+        detection_count: members.len() as u64,
         merged_into: None,
         path: Vec::new(),
         findings: Vec::new(),

@@ -1,10 +1,11 @@
 //! What a story is told of: an incident, its findings, and what the tables say around them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use datafusion::prelude::SessionContext;
 use serde_json::{Map, Value};
 
+use super::beside::{Beside, beside};
 use crate::cli::incident::objects;
 use crate::model::{Detection, Entity, Incident, Micros, time};
 use crate::{query, store};
@@ -17,12 +18,16 @@ const EVENTS_BEFORE: Micros = 24 * time::HOUR;
 
 pub struct Facts {
     pub incident: Incident,
-    /// Ordered by (time, id).
+    /// Ordered by (time, id); of a detection and its repeats the first.
     pub detections: Vec<Detection>,
+    /// How many detections each stands for, by its id.
+    pub counts: HashMap<String, usize>,
     /// What events say of entities beyond their names.
     pub notes: BTreeMap<String, BTreeSet<String>>,
     /// What rules say of themselves, by `PLUGIN/RULE`.
     pub advice: BTreeMap<String, String>,
+    /// Incidents that may be part of the same attack.
+    pub beside: Vec<Beside>,
     /// What may have kept findings away.
     pub doubts: Vec<String>,
 }
@@ -56,14 +61,24 @@ const NOTES: [(&str, &str, &[&str]); 4] = [
 impl Facts {
     /// Of one view of the tables.
     pub async fn of(session: &SessionContext, incident: Incident) -> anyhow::Result<Facts> {
-        // Ids that this engine gave are hexadecimal.
+        // What stands for repeats tells of them. Ids that this engine gave are hexadecimal.
         let members = format!(
-            "SELECT detection_id FROM incident_evidence WHERE incident_id = '{}'",
-            incident.incident_id
+            "SELECT detection_id FROM stored.incident_evidence WHERE incident_id = '{}' AND revision = {}",
+            incident.incident_id, incident.revision
         );
         let found =
             format!("SELECT * FROM stored.detections WHERE detection_id IN ({members}) ORDER BY time, detection_id");
         let detections = store::detections_from_batches(&query::sql(session, &found).await?)?;
+        let counted = format!(
+            "SELECT e.detection_id, count(*) AS count FROM stored.incident_evidence e JOIN stored.detections d ON d.fold = e.fold \
+             WHERE e.incident_id = '{}' AND e.revision = {} GROUP BY e.detection_id HAVING count(*) > 1",
+            incident.incident_id, incident.revision
+        );
+        let mut counts = HashMap::new();
+        for row in objects(session, &counted).await? {
+            let count = row.get("count").and_then(Value::as_u64).unwrap_or(1);
+            counts.extend(text(&row, "detection_id").map(|id| (id.to_owned(), count as usize)));
+        }
         let rules: BTreeSet<String> = detections
             .iter()
             .map(|detection| format!("{}/{}", detection.plugin, detection.rule))
@@ -72,17 +87,26 @@ impl Facts {
             notes: notes(session, &incident, &members).await?,
             advice: advice(session, &rules).await?,
             doubts: doubts(session, &rules).await?,
+            beside: beside(session, &incident).await?,
             incident,
             detections,
+            counts,
         })
     }
 }
 
-fn text<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a str> {
+impl Facts {
+    /// How many detections the finding is with its repeats.
+    pub fn count(&self, detection: &Detection) -> usize {
+        self.counts.get(&detection.detection_id).copied().unwrap_or(1)
+    }
+}
+
+pub(super) fn text<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a str> {
     row.get(column).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-fn at(time: Micros) -> String {
+pub(super) fn at(time: Micros) -> String {
     format!("arrow_cast({time}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 

@@ -32,6 +32,7 @@ pub fn page(incident: &Incident, story: &Story, look: Look) -> String {
         page.line(2, 7, &format!("{:>+4.0} {}", part.points, part.why));
     }
     page.next(story);
+    page.beside(story);
     page.advice(story);
     if !story.not_known.is_empty() {
         page.head("What is not known");
@@ -41,6 +42,9 @@ pub fn page(incident: &Incident, story: &Story, look: Look) -> String {
     }
     page.text
 }
+
+/// How many of the incidents that may belong to it are shown.
+const BESIDE_SHOWN: usize = 5;
 
 struct Page {
     text: String,
@@ -227,6 +231,32 @@ impl Page {
             ),
         };
         self.line(2, 2, &next);
+    }
+
+    fn beside(&mut self, story: &Story) {
+        if story.beside.is_empty() {
+            return;
+        }
+        self.head("What may belong to it");
+        self.line(
+            2,
+            2,
+            "Nothing links these incidents to it; they lie near it in time and go on where it, or they, ended.",
+        );
+        for other in story.beside.iter().take(BESIDE_SHOWN) {
+            let odds = format!(
+                "chance puts one as severe so near in {:.1} % of cases",
+                other.chance * 100.0
+            );
+            self.line(
+                2,
+                4,
+                &format!("- {}: {}; {}; {odds}", other.incident_id, other.title, other.why),
+            );
+        }
+        if story.beside.len() > BESIDE_SHOWN {
+            self.line(2, 4, &format!("- and {} more", story.beside.len() - BESIDE_SHOWN));
+        }
     }
 
     fn advice(&mut self, story: &Story) {

@@ -1,7 +1,9 @@
 use super::page::page;
 use super::*;
 use crate::cli::terminal::Look;
-use crate::model::{Entity, IncidentStatus, RoledEntity, ScorePart, Severity};
+use std::collections::HashMap;
+
+use crate::model::{Entity, Id, IncidentStatus, RoledEntity, ScorePart, Severity};
 
 const PLAIN: Look = Look {
     width: None,
@@ -90,6 +92,8 @@ pub fn facts(text: &str) -> Facts {
             entities: Vec::new(),
             layers: vec!["gateway".into()],
             detection_ids: vec!["d1".into(), "d2".into()],
+            folds: vec![Id(1), Id(2)],
+            detection_count: 2,
             merged_into: None,
             path,
             findings: Vec::new(),
@@ -98,6 +102,8 @@ pub fn facts(text: &str) -> Facts {
         notes: BTreeMap::from([(format!("address:{text}"), note)]),
         advice: BTreeMap::from([("p/r-d2".to_owned(), format!("Revoke it. {text}"))]),
         doubts: vec![text.into()],
+        counts: HashMap::new(),
+        beside: Vec::new(),
         detections,
     }
 }

@@ -28,6 +28,7 @@ fn revisions() -> Vec<Incident> {
     };
     let mut large = incident();
     large.detection_ids = (0..1000).map(|n| format!("d{n}")).collect();
+    large.detection_count = 1000;
     large.entities = (0..1000)
         .map(|n| format!("address:10.0.{}.{}", n / 250, n % 250))
         .collect();

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::model::{Case, Incident, Micros, PathStep, ScorePart, Verdict, WorkflowStatus};
+use crate::model::{Case, Id, Incident, Micros, PathStep, ScorePart, Verdict, WorkflowStatus};
 
 use super::columns::{Rows, batch, list_at, lists, maybe_texts, numbers, text_at, texts, times};
 use super::{StoreError, Table};
@@ -48,7 +48,7 @@ pub fn incidents_to_batches(
             lists(incidents.iter().map(|i| &i.techniques)),
             lists(incidents.iter().map(|i| &i.entities)),
             lists(incidents.iter().map(|i| &i.layers)),
-            numbers(incidents.iter().map(|i| i.detection_ids.len() as i64)),
+            numbers(incidents.iter().map(|i| i.detection_count as i64)),
             maybe_texts(incidents.iter().map(|i| i.merged_into.as_deref())),
             texts(score_parts.iter()),
             times(
@@ -87,9 +87,12 @@ pub fn incidents_to_batches(
             texts(steps.iter().map(|(_, s)| &s.why)),
         ],
     )?;
-    let members: Vec<(&Incident, usize, &String)> = incidents
+    let members: Vec<(&Incident, usize, (&String, &Id))> = incidents
         .iter()
-        .flat_map(|i| i.detection_ids.iter().enumerate().map(move |(n, id)| (i, n, id)))
+        .flat_map(|i| {
+            let members = i.detection_ids.iter().zip(&i.folds).enumerate();
+            members.map(move |(n, member)| (i, n, member))
+        })
         .collect();
     let evidence = batch(
         Table::IncidentEvidence,
@@ -97,7 +100,8 @@ pub fn incidents_to_batches(
             texts(members.iter().map(|(i, _, _)| &i.incident_id)),
             numbers(members.iter().map(|(i, _, _)| i64::from(i.revision))),
             numbers(members.iter().map(|(_, n, _)| *n as i64 + 1)),
-            texts(members.iter().map(|(_, _, id)| *id)),
+            texts(members.iter().map(|(_, _, (id, _))| *id)),
+            texts(members.iter().map(|(_, _, (_, fold))| fold.to_string())),
         ],
     )?;
     Ok(BTreeMap::from([
@@ -134,7 +138,7 @@ pub fn incidents_from_batches(
             rows.lists("entities")?,
             rows.lists("layers")?,
         );
-        let merged_into = rows.texts("merged_into")?;
+        let (detection_count, merged_into) = (rows.numbers("detection_count")?, rows.texts("merged_into")?);
         let (workflow_status, assignee) = (rows.texts("workflow_status")?, rows.texts("assignee")?);
         let (verdict, silenced_by) = (rows.texts("verdict")?, rows.texts("silenced_by")?);
         let forwarded = rows.bools("forwarded")?;
@@ -163,7 +167,9 @@ pub fn incidents_from_batches(
                 techniques: list_at(&techniques, row),
                 entities: list_at(&entities, row),
                 layers: list_at(&layers, row),
-                detection_ids: members.into_iter().map(|(_, id)| id).collect(),
+                detection_count: rows.count("detection_count", detection_count.value(row))?,
+                folds: members.iter().map(|(_, _, fold)| *fold).collect(),
+                detection_ids: members.into_iter().map(|(_, id, _)| id).collect(),
                 merged_into: text_at(&merged_into, row),
                 path,
                 findings: Vec::new(),
@@ -230,8 +236,11 @@ fn steps_by_revision(batches: &[RecordBatch]) -> Result<HashMap<RevisionKey, Vec
     Ok(steps)
 }
 
-fn evidence_by_revision(batches: &[RecordBatch]) -> Result<HashMap<RevisionKey, Vec<(i64, String)>>, StoreError> {
-    let mut members: HashMap<RevisionKey, Vec<(i64, String)>> = HashMap::new();
+/// Place, detection and fold of each member.
+type Members = HashMap<RevisionKey, Vec<(i64, String, Id)>>;
+
+fn evidence_by_revision(batches: &[RecordBatch]) -> Result<Members, StoreError> {
+    let mut members = Members::new();
     for batch in batches {
         let rows = Rows {
             table: Table::IncidentEvidence,
@@ -239,12 +248,13 @@ fn evidence_by_revision(batches: &[RecordBatch]) -> Result<HashMap<RevisionKey, 
         };
         let (incident_id, revision) = (rows.texts("incident_id")?, rows.numbers("revision")?);
         let (position, detection_id) = (rows.numbers("position")?, rows.texts("detection_id")?);
+        let fold = rows.texts("fold")?;
         for row in 0..batch.num_rows() {
             let key = (incident_id.value(row).to_string(), revision.value(row));
-            members
-                .entry(key)
-                .or_default()
-                .push((position.value(row), detection_id.value(row).to_string()));
+            let id = detection_id.value(row).to_string();
+            // One that an older version wrote had no repeats.
+            let fold = text_at(&fold, row).map_or_else(|| Id::of_text(&id), |fold| Id::of_text(&fold));
+            members.entry(key).or_default().push((position.value(row), id, fold));
         }
     }
     Ok(members)

@@ -80,6 +80,7 @@ pub fn detections_to_batch(detections: &[Detection]) -> Result<RecordBatch, Stor
             of(|d| &d.layer),
             of(|d| &d.action),
             Arc::new(BooleanArray::from_iter(detections.iter().map(|d| Some(d.late)))),
+            texts(detections.iter().map(|d| d.fold().to_string())),
         ],
     )
 }
