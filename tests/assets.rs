@@ -46,7 +46,10 @@ fn a_leaked_key_and_its_use_from_an_address_of_a_feed_are_one_incident() {
     );
     run_to_end(&config, &scratch.path().join("c.toml"));
     let data = scratch.path().join("data");
-    let found = rows(&data, "SELECT rule, severity, message, incident_id FROM detections");
+    let found = rows(
+        &data,
+        "SELECT rule, severity, message, incident_id FROM detections ORDER BY rule",
+    );
     let found: Vec<serde_json::Value> = found.iter().map(|row| serde_json::from_str(row).unwrap()).collect();
     let rules: Vec<&str> = found.iter().filter_map(|row| row["rule"].as_str()).collect();
     assert_eq!(rules, ["indicator-contact", "secret-in-answer"], "{found:?}");

@@ -54,32 +54,61 @@ fn mcp_message(event: &Value) -> String {
 /// A trace that one test calls right and another wrong differs in what the cluster's owner allows, which no log says.
 const ALLOWED_ELSEWHERE: &str = "told by an allow list alone";
 
-pub fn kubernetes(text: &str) -> Result<Set> {
+/// The lists of images that tests bring, by the end of their rules' file; and the set of the tests that run under each.
+const IMAGE_LISTS: [(&str, &str, &str); 2] = [
+    ("allow_only_apache_container.yaml", "apache", "k8s-audit, apache"),
+    ("allow_nginx_container.yaml", "nginx", "k8s-audit, nginx"),
+];
+
+/// The tests without a list of images, and those of each list.
+pub fn kubernetes(text: &str) -> Result<Vec<Set>> {
     let cases = lines(text)?;
-    let mut answers: BTreeMap<String, [bool; 2]> = BTreeMap::new();
+    let list = |case: &Value| {
+        let mut files = case["rules_files"].as_array().into_iter().flatten();
+        files.find_map(|file| {
+            let file = file.as_str()?;
+            IMAGE_LISTS.iter().position(|(name, ..)| file.ends_with(name))
+        })
+    };
+    let mut answers: BTreeMap<(String, Option<usize>), [bool; 2]> = BTreeMap::new();
+    let trace = |case: &Value| (case["events"].to_string(), list(case));
     for case in &cases {
         let expected = case["expected"].as_bool().context("no `expected`")?;
-        answers.entry(case["events"].to_string()).or_default()[usize::from(expected)] = true;
+        answers.entry(trace(case)).or_default()[usize::from(expected)] = true;
     }
-    let mut set = Set::new("k8s-audit", "kubernetes_audit", Target::Unit);
-    for case in cases {
-        let level = case["level"].as_str().unwrap_or_default();
-        let (label, kind) = match case["expected"].as_bool() {
-            Some(true) if matches!(level, "INFO" | "INFORMATIONAL" | "DEBUG") => (Label::Apart, "INFO"),
-            Some(true) => (Label::Attack, "NOTICE and above"),
-            _ if answers.get(&case["events"].to_string()) == Some(&[true, true]) => (Label::Apart, ALLOWED_ELSEWHERE),
-            _ => (Label::Quiet, "quiet"),
-        };
-        let unit = Unit {
-            id: text_of(&case, "test")?.to_owned(),
-            label,
-            kind: kind.to_owned(),
-            group: case["rules"][0].as_str().unwrap_or("no rule").to_owned(),
-            says: call(&case["events"][0]),
-        };
-        add(&mut set, unit, &case, Value::to_string);
+    let mut sets = Vec::new();
+    for index in std::iter::once(None).chain((0..IMAGE_LISTS.len()).map(Some)) {
+        let (image, name) = index.map_or((None, "k8s-audit"), |index| {
+            let (_, image, name) = IMAGE_LISTS[index];
+            (Some(image), name)
+        });
+        let mut set = Set::new(name, "kubernetes_audit", Target::Unit);
+        if let Some(image) = image {
+            let config = json!({ "allowed_images": [image] });
+            set.config.insert("kubernetes-misuse".to_owned(), config);
+        }
+        for case in cases.iter().filter(|case| list(case) == index) {
+            let level = case["level"].as_str().unwrap_or_default();
+            let (label, kind) = match case["expected"].as_bool() {
+                Some(true) if matches!(level, "INFO" | "INFORMATIONAL" | "DEBUG") => (Label::Apart, "INFO"),
+                Some(true) => (Label::Attack, "NOTICE and above"),
+                _ if answers.get(&trace(case)) == Some(&[true, true]) => (Label::Apart, ALLOWED_ELSEWHERE),
+                _ => (Label::Quiet, "quiet"),
+            };
+            let unit = Unit {
+                id: text_of(case, "test")?.to_owned(),
+                label,
+                kind: kind.to_owned(),
+                group: case["rules"][0].as_str().unwrap_or("no rule").to_owned(),
+                says: call(&case["events"][0]),
+            };
+            add(&mut set, unit, case, Value::to_string);
+        }
+        if !set.units.is_empty() {
+            sets.push(set);
+        }
     }
-    Ok(set)
+    Ok(sets)
 }
 
 /// Who did what, of an audit event.
@@ -174,8 +203,27 @@ mod tests {
 {"test":"b","expected":false,"level":null,"rules":[],"events":[{"auditID":"1"}]}
 {"test":"c","expected":false,"level":null,"rules":[],"events":[{"auditID":"2"}]}
 {"test":"d","expected":true,"level":"INFO","rules":["N"],"events":[{"auditID":"3"}]}"#;
-        let set = kubernetes(text).expect("valid");
-        assert_eq!(labels(&set), [Label::Attack, Label::Apart, Label::Quiet, Label::Apart]);
+        let sets = kubernetes(text).expect("valid");
+        assert_eq!(sets.len(), 1);
+        assert_eq!(
+            labels(&sets[0]),
+            [Label::Attack, Label::Apart, Label::Quiet, Label::Apart]
+        );
+    }
+
+    #[test]
+    fn a_test_that_brings_a_list_of_images_runs_under_it() {
+        let text = r#"{"test":"a","expected":true,"level":"WARNING","rules":["R"],"rules_files":["x.yaml","./y/allow_only_apache_container.yaml"],"events":[{"auditID":"1"}]}
+{"test":"b","expected":false,"level":null,"rules":[],"rules_files":["x.yaml"],"events":[{"auditID":"1"}]}"#;
+        let sets = kubernetes(text).expect("valid");
+        assert_eq!(sets.len(), 2);
+        assert_eq!(labels(&sets[0]), [Label::Quiet], "no list, so any image may run");
+        assert!(sets[0].config.is_empty());
+        assert_eq!(labels(&sets[1]), [Label::Attack]);
+        assert_eq!(
+            sets[1].config["kubernetes-misuse"],
+            json!({ "allowed_images": ["apache"] })
+        );
     }
 
     #[test]

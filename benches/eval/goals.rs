@@ -224,7 +224,17 @@ pub fn mcp(outcomes: &[Outcome]) -> Vec<Goal> {
 }
 
 pub fn kubernetes(outcomes: &[Outcome]) -> Vec<Goal> {
-    recall(outcomes, "recall, NOTICE and above", 0.90)
+    let all: Vec<_> = outcomes.iter().filter_map(|outcome| rows(outcome).pop()).collect();
+    let (found, targets) = (
+        all.iter().map(|row| row.found).sum(),
+        all.iter().map(|row| row.targets).sum(),
+    );
+    vec![Goal::new(
+        "recall, NOTICE and above",
+        share(found, targets),
+        format!("{found} of {targets}"),
+        Bound::AtLeast(0.90),
+    )]
 }
 
 fn recall(outcomes: &[Outcome], what: &str, least: f64) -> Vec<Goal> {

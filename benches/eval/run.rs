@@ -44,6 +44,7 @@ pub fn run(set: Set, plugins: &Path, cache: &Path) -> Result<Outcome> {
         dir: plugins.to_owned(),
         // A busy machine is not the detector's fault.
         call_time_max: CALL_TIME_MAX,
+        config: set.config.clone(),
         ..PluginSettings::default()
     };
     let mut detectors = Detectors::load(&settings, Some(cache))?;

@@ -1,5 +1,7 @@
 //! What a data set is here: records with the labels that the set itself gives them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -52,6 +54,8 @@ pub struct Set {
     /// A format of the engine, or `auto`.
     pub format: &'static str,
     pub target: Target,
+    /// What the set says of its owner, as configuration of detectors by id.
+    pub config: BTreeMap<String, Value>,
     pub units: Vec<Unit>,
     pub records: Vec<Record>,
 }
@@ -62,6 +66,7 @@ impl Set {
             name,
             format,
             target,
+            config: BTreeMap::new(),
             units: Vec::new(),
             records: Vec::new(),
         }

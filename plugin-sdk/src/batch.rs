@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::utf8::text;
+
 /// Number of a row within its batch.
 pub type Row = usize;
 
@@ -168,9 +170,7 @@ impl Batch {
 
     /// Routing key of a row: scoped to its tenant, so equal keys of two tenants differ. `None` where the plugin declares no key.
     pub fn key(&self, row: Row) -> Option<&str> {
-        std::str::from_utf8(self.key.bytes(row))
-            .ok()
-            .filter(|key| !key.is_empty())
+        text(self.key.bytes(row)).filter(|key| !key.is_empty())
     }
 
     /// A text column.
@@ -277,7 +277,7 @@ pub struct Texts<'a> {
 impl<'a> Texts<'a> {
     /// The row's text; `None` for null.
     pub fn get(&self, row: Row) -> Option<&'a str> {
-        self.bytes(row).and_then(|bytes| std::str::from_utf8(bytes).ok())
+        self.bytes(row).and_then(text)
     }
 
     /// The row's text as bytes, which saves the check that they are UTF-8.
@@ -303,7 +303,7 @@ impl<'a> TextLists<'a> {
             between(self.rows, row)
         };
         let items = self.items;
-        range.filter_map(move |item| std::str::from_utf8(items.bytes(item)).ok())
+        range.filter_map(move |item| text(items.bytes(item)))
     }
 }
 

@@ -77,6 +77,7 @@ mod search;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod utf8;
 
 pub use batch::{
     Batch, Bool, Column, Data, Float64, Int64, Kind, Numbers, Row, Text, TextColumn, TextList, TextLists, Texts,

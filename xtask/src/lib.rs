@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod bench;
+mod copies;
 pub mod demo;
 pub mod eval;
 pub mod fuzz;

@@ -9,7 +9,7 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, bail};
 use wit_component::ComponentEncoder;
 
-use crate::{cargo, root, target_dir};
+use crate::{cargo, copies, root, target_dir};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const FLAGS_VARIABLE: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
@@ -132,7 +132,10 @@ pub fn names() -> Result<Vec<String>> {
 
 fn encode(module: &Path, component: &Path) -> Result<()> {
     let bytes = fs::read(module).with_context(|| format!("{} cannot be read", module.display()))?;
-    let encoded = ComponentEncoder::default().validate(true).module(&bytes)?.encode()?;
+    let encoded = ComponentEncoder::default()
+        .validate(true)
+        .module(&copies::shortened(&bytes)?)?
+        .encode()?;
     // A reader never meets half a file.
     let partial = component.with_extension("wasm.partial");
     fs::write(&partial, encoded).with_context(|| format!("{} cannot be written", partial.display()))?;

@@ -4,8 +4,10 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::arch::wasm32::{u64x2_splat, v128};
+use std::array::from_fn;
 use std::cell::UnsafeCell;
-use std::ptr::{null_mut, read_unaligned};
+use std::ptr::{null_mut, read_unaligned, write_unaligned};
 
 /// What comparing slices is compiled to.
 ///
@@ -45,6 +47,95 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
 
 fn order(a: u64, b: u64) -> i32 {
     i32::from(a > b) - i32::from(a < b)
+}
+
+/// What copies of unknown length call, once `cargo xtask plugins` has put it in their place: the host, whom larger ones are left to, is too far
+/// away for a word. All is read before anything is written, so the two may overlap.
+///
+/// # Safety
+/// As C's `memmove`: both must have `len` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sentrail_copy(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: every access below lies within the first `len` bytes.
+    unsafe {
+        match len {
+            0 => {}
+            1..=3 => {
+                let (first, middle, last) = (*from, *from.add(len / 2), *from.add(len - 1));
+                *to = first;
+                *to.add(len / 2) = middle;
+                *to.add(len - 1) = last;
+            }
+            4..=7 => copy_ends::<u32, 1>(to, from, len),
+            8..=15 => copy_ends::<u64, 1>(to, from, len),
+            16..=32 => copy_ends::<v128, 1>(to, from, len),
+            33..=64 => copy_ends::<v128, 2>(to, from, len),
+            65..=128 => copy_ends::<v128, 4>(to, from, len),
+            _ => std::ptr::copy(from, to, len),
+        }
+    }
+}
+
+/// Copies the first and the last `N` words, which overlap unless there are twice as many.
+///
+/// # Safety
+/// There must be at least `N` words of bytes at both places.
+#[inline(always)]
+unsafe fn copy_ends<T: Copy, const N: usize>(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller says so, and no access asks for alignment.
+    unsafe {
+        let behind = len - N * size_of::<T>();
+        let head: [T; N] = from_fn(|at| read_unaligned(from.cast::<T>().add(at)));
+        let tail: [T; N] = from_fn(|at| read_unaligned(from.add(behind).cast::<T>().add(at)));
+        for at in 0..N {
+            write_unaligned(to.cast::<T>().add(at), head[at]);
+        }
+        for at in 0..N {
+            write_unaligned(to.add(behind).cast::<T>().add(at), tail[at]);
+        }
+    }
+}
+
+/// As [`sentrail_copy`], for filling with one byte.
+///
+/// # Safety
+/// As C's `memset`: there must be `len` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sentrail_fill(to: *mut u8, byte: u32, len: usize) {
+    let word = u64::from(byte & 0xff) * 0x0101_0101_0101_0101;
+    // SAFETY: every access below lies within the first `len` bytes.
+    unsafe {
+        match len {
+            0 => {}
+            1..=3 => {
+                *to = byte as u8;
+                *to.add(len / 2) = byte as u8;
+                *to.add(len - 1) = byte as u8;
+            }
+            4..=7 => fill_ends::<u32, 1>(to, word as u32, len),
+            8..=15 => fill_ends::<u64, 1>(to, word, len),
+            16..=32 => fill_ends::<v128, 1>(to, u64x2_splat(word), len),
+            33..=64 => fill_ends::<v128, 2>(to, u64x2_splat(word), len),
+            65..=128 => fill_ends::<v128, 4>(to, u64x2_splat(word), len),
+            _ => std::ptr::write_bytes(to, byte as u8, len),
+        }
+    }
+}
+
+/// Fills the first and the last `N` words.
+///
+/// # Safety
+/// There must be at least `N` words of bytes.
+#[inline(always)]
+unsafe fn fill_ends<T: Copy, const N: usize>(to: *mut u8, word: T, len: usize) {
+    // SAFETY: the caller says so, and no access asks for alignment.
+    unsafe {
+        let behind = len - N * size_of::<T>();
+        for at in 0..N {
+            write_unaligned(to.cast::<T>().add(at), word);
+            write_unaligned(to.add(behind).cast::<T>().add(at), word);
+        }
+    }
 }
 
 /// Blocks of at most this many bytes are kept for the next that asks for as many, instead of going back where they came from.

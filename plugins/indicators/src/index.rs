@@ -19,6 +19,14 @@ pub struct Told {
     pub confidence: Option<u8>,
 }
 
+/// An indicator that was met.
+#[derive(Clone, Copy)]
+pub struct Hit<'a> {
+    /// [`Observable::number`] of the indicator, the same in whichever feed it stands.
+    pub indicator: u64,
+    pub told: &'a Told,
+}
+
 /// An indicator in 32 bytes.
 struct Entry {
     /// [`Observable::number`]: two of a million indicators share one with a probability of less than one in ten million.
@@ -104,7 +112,7 @@ impl Index {
     }
 
     /// What feeds say of an observable at a time (microseconds): of several the one that is surest.
-    pub fn find(&self, observable: &Observable, time: i64) -> Option<&Told> {
+    pub fn find(&self, observable: &Observable, time: i64) -> Option<Hit<'_>> {
         match observable {
             Observable::Network(address, _) => self.address(*address, time),
             Observable::Domain(name) => {
@@ -119,13 +127,13 @@ impl Index {
     }
 
     /// The smallest network that holds an address.
-    fn address(&self, address: IpAddr, time: i64) -> Option<&Told> {
+    fn address(&self, address: IpAddr, time: i64) -> Option<Hit<'_>> {
         let lengths = &self.lengths[usize::from(address.is_ipv6())];
         let mut lengths = lengths.iter().rev();
         lengths.find_map(|length| self.at(&Observable::Network(address, *length), time))
     }
 
-    fn at(&self, observable: &Observable, time: i64) -> Option<&Told> {
+    fn at(&self, observable: &Observable, time: i64) -> Option<Hit<'_>> {
         let number = observable.number();
         let first = self.entries.partition_point(|entry| entry.number < number);
         self.entries[first..]
@@ -134,6 +142,10 @@ impl Index {
             .filter(|entry| (entry.from..entry.until).contains(&time))
             .filter_map(|entry| self.told.get(entry.told as usize))
             .max_by_key(|told| told.confidence)
+            .map(|told| Hit {
+                indicator: number,
+                told,
+            })
     }
 }
 

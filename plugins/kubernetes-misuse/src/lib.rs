@@ -8,7 +8,7 @@
 use std::cell::OnceCell;
 
 use sentrail_plugin::json::{self, Value};
-use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Rule, Search, col};
+use sentrail_plugin::{Batch, DAY, Detector, Findings, Keyed, Manifest, Rule, Search, col, config};
 
 mod grant;
 mod rules;
@@ -22,8 +22,18 @@ const SESSION_MAX: i64 = DAY;
 /// Sessions and findings remembered per shard.
 const TOLD_MAX: usize = 10_000;
 
+config! {
+    /// What the cluster's owner allows, which no log says.
+    pub struct Config {
+        /// Images that may run: `registry.example.com/shop/*`, or a repository of which any version may run, `nginx`. Empty: no list.
+        pub allowed_images: Vec<String> = Vec::new(),
+    }
+}
+
 /// The detector.
-pub struct KubernetesMisuse;
+pub struct KubernetesMisuse {
+    config: Config,
+}
 
 /// A request, as a row tells it.
 struct Request<'a> {
@@ -115,7 +125,7 @@ fn is_public(path: &str) -> bool {
 
 type Found = Vec<(&'static Rule, String)>;
 
-fn judge(request: &Request) -> Found {
+fn judge(request: &Request, config: &Config) -> Found {
     let mut found = Found::new();
     if request.is_anonymous() && !request.failed && !is_public(request.path) {
         found.push((
@@ -127,7 +137,7 @@ fn judge(request: &Request) -> Found {
         // The platform's own pods are privileged, too. Everywhere else a controller's pod is what somebody declared, and often the only
         // thing of it in the log.
         if request.resource == "pods" && request.creates() && !request.is_in_system_namespace() {
-            workload::judge(request, &mut found);
+            workload::judge(request, config, &mut found);
         }
         if request.resource == "pods"
             && request.creates()
@@ -217,7 +227,7 @@ fn judge(request: &Request) -> Found {
         "events" if request.verb.starts_with("delete") => {
             found.push((&rules::EVENTS, format!("{} deleted events", request.actor)));
         }
-        _ if request.changes() => workload::judge(request, &mut found),
+        _ if request.changes() => workload::judge(request, config, &mut found),
         _ => {}
     }
     found
@@ -288,12 +298,12 @@ fn named_credential(name: &str) -> Option<&'static str> {
 }
 
 impl Detector for KubernetesMisuse {
-    type Config = ();
-    /// Sessions of which the beginning was told, by audit id, and what was told of the pods of one declaration.
+    type Config = Config;
+    /// Sessions of which the beginning was told, by audit id, and what was told of the pods of one declaration and of images.
     type State = Keyed<bool>;
 
-    fn new((): ()) -> Result<Self, String> {
-        Ok(Self)
+    fn new(config: Config) -> Result<Self, String> {
+        Ok(Self { config })
     }
 
     fn manifest(&self) -> Manifest {
@@ -355,8 +365,12 @@ impl Detector for KubernetesMisuse {
             {
                 continue;
             }
-            for (rule, message) in judge(&request) {
-                if let Some(family) = request.family() {
+            for (rule, message) in judge(&request, &self.config) {
+                // What runs an image is put again and again, with a replica more or another variable.
+                let again = request
+                    .family()
+                    .or_else(|| (rule.id == rules::UNLISTED.id).then_some(request.resource));
+                if let Some(family) = again {
                     let (day, place) = (time.div_euclid(DAY), request.namespace.unwrap_or_default());
                     if repeats(format!("{day}\0{place}\0{family}\0{failed}\0{}\0{message}", rule.id)) {
                         continue;
@@ -402,7 +416,7 @@ mod tests {
                 text: "{}",
                 object: OnceCell::new(),
             };
-            judge(&request);
+            judge(&request, &Config::default());
             assert_eq!(request.object.get().is_some(), parsed, "{verb} {resource}");
         }
     }

@@ -76,4 +76,7 @@ sentrail_plugin::rules! {
     NODE_JOINED "node-joined" Informational ["T1133"]
         "A machine joined the cluster"
         "Scaling does this every day. Worth knowing when the machine is none of yours."
+    UNLISTED "image-not-allowed" Medium ["T1610", "T1204.003"]
+        "A workload runs an image that the allow-list does not name"
+        "The configuration lists the images that may run, and this is not among them. Find out who wants it and where it comes from; delete the workload, or put the image on the list."
 }

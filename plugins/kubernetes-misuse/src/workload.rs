@@ -2,7 +2,7 @@
 
 use sentrail_plugin::json::Value;
 
-use crate::{Found, Request, rules};
+use crate::{Config, Found, Request, rules};
 
 /// Where each kind of object holds the specification of its pods.
 fn pod_spec<'a>(request: &'a Request) -> Option<&'a Value> {
@@ -63,21 +63,50 @@ const SOCKETS: [&str; 5] = [
 
 /// An image that no part of a platform is made of: of Docker's public library, which has neither registry nor owner in its name.
 pub fn foreign_image<'a>(request: &'a Request) -> Option<&'a str> {
-    let spec = pod_spec(request)?;
-    let containers = ["containers", "initContainers"]
-        .into_iter()
-        .flat_map(|kind| list(&spec[kind]));
-    let mut images = containers.filter_map(|container| container["image"].as_str());
-    images.find(|image| {
-        let name = image
-            .strip_prefix("docker.io/library/")
-            .or(image.strip_prefix("docker.io/"))
-            .unwrap_or(image);
+    images(pod_spec(request)?).find(|image| {
+        let name = short(image);
         !name.contains('/') && !name.is_empty()
     })
 }
 
-pub fn judge(request: &Request, found: &mut Found) {
+fn images(spec: &Value) -> impl Iterator<Item = &str> {
+    let containers = ["containers", "initContainers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|kind| list(&spec[kind]));
+    containers.filter_map(|container| container["image"].as_str())
+}
+
+/// An image's name as people write it: without the registry that is meant where none is named.
+fn short(image: &str) -> &str {
+    [
+        "docker.io/library/",
+        "docker.io/",
+        "index.docker.io/library/",
+        "index.docker.io/",
+    ]
+    .iter()
+    .find_map(|registry| image.strip_prefix(registry))
+    .unwrap_or(image)
+}
+
+/// Registry and name of an image, without what says which version: `registry:5000/a/b:1@sha256:…` is `registry:5000/a/b`.
+fn repository(image: &str) -> &str {
+    let named = image.split('@').next().unwrap_or_default();
+    match named.rsplit_once(':') {
+        Some((before, tag)) if !tag.contains('/') => before,
+        _ => named,
+    }
+}
+
+fn is_listed(image: &str, list: &[String]) -> bool {
+    let image = short(image);
+    list.iter().any(|allowed| match allowed.strip_suffix('*') {
+        Some(beginning) => image.starts_with(short(beginning)),
+        None => [image, repository(image)].contains(&short(allowed)),
+    })
+}
+
+pub fn judge(request: &Request, config: &Config, found: &mut Found) {
     let Some(spec) = pod_spec(request) else {
         return;
     };
@@ -87,6 +116,12 @@ pub fn judge(request: &Request, found: &mut Found) {
     let paths = list(&spec["volumes"]).filter_map(|volume| volume["hostPath"]["path"].as_str());
     if let Some(path) = paths.into_iter().find(|path| is_sensitive(path)) {
         found.push((&rules::HOST_PATH, format!("the node's {path} is mounted")));
+    }
+    let allowed = &config.allowed_images;
+    if !allowed.is_empty()
+        && let Some(image) = images(spec).find(|image| !is_listed(image, allowed))
+    {
+        found.push((&rules::UNLISTED, format!("{image} is not on the list of images")));
     }
     if request.creates() && request.is_in_system_namespace() {
         let place = request.namespace.unwrap_or_default();
@@ -138,4 +173,30 @@ fn is_sensitive(path: &str) -> bool {
 /// The items of a list; none of anything else.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_listed;
+
+    #[test]
+    fn an_image_is_listed_by_name_version_or_beginning() {
+        let list = ["nginx", "docker.io/library/redis:7", "registry.example.com:5000/shop/*"].map(str::to_owned);
+        for (image, listed) in [
+            ("nginx", true),
+            ("nginx:1.29@sha256:aa", true),
+            ("docker.io/library/nginx:latest", true),
+            ("nginx-of-mine", false),
+            ("registry.example.org/nginx", false),
+            ("redis:7", true),
+            ("redis:8", false),
+            ("redis", false),
+            ("registry.example.com:5000/shop/cart:2", true),
+            ("registry.example.com:5000/shopping/cart", false),
+            ("registry.example.com/shop/cart:2", false),
+            ("", false),
+        ] {
+            assert_eq!(is_listed(image, &list), listed, "{image:?}");
+        }
+    }
 }
