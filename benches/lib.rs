@@ -1,6 +1,8 @@
 //! What the benchmarks share. `cargo xtask bench NAME` builds everything in release, tells them where the plugins and the binary
 //! are, and runs one.
 
+pub mod engine;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};

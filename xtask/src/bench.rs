@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cargo, plugins, target_dir};
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "e2e",
     "decode",
     "memory",
     "freshness",
+    "alert",
     "correlate",
     "graph",
     "sigma",
@@ -56,7 +57,10 @@ pub fn main(arguments: &[String]) -> Result<()> {
         };
     };
     if matches!(name.as_str(), "decode" | "e2e") {
-        give("BARE", bare());
+        give("BARE", apart("bare"));
+    }
+    if name == "correlate" {
+        give("GROUPING", apart("grouping"));
     }
     if name == "decode" {
         give("PYTHON", python(&target_dir().join("bench-venv")));
@@ -81,24 +85,19 @@ pub fn main(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The program with the bare parsers in it, or why there is none.
-fn bare() -> Result<PathBuf, String> {
-    let dir = target_dir().join("bare");
+/// A program of benches/ that is no part of the workspace, or why there is none: `bare` has the bare parsers in it, `grouping` another
+/// correlation engine.
+fn apart(name: &str) -> Result<PathBuf, String> {
+    let dir = target_dir().join(name);
     let built = cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--manifest-path",
-            "benches/bare/Cargo.toml",
-            "--target-dir",
-        ])
+        .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+        .arg(format!("benches/{name}/Cargo.toml"))
+        .arg("--target-dir")
         .arg(&dir)
         .status();
     match built {
-        Ok(status) if status.success() => Ok(dir.join("release/bare")),
-        _ => Err("benches/bare did not build".to_owned()),
+        Ok(status) if status.success() => Ok(dir.join("release").join(name)),
+        _ => Err(format!("benches/{name} did not build")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The facts of one tenant: entities as nodes, relations as timed edges, and the detections that name the entities.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use ahash::RandomState;
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
@@ -14,7 +14,7 @@ use crate::model::{Detection, Entity, EntityRole, Id, Micros, Relation};
 use super::chance::{Firing, firing_of};
 use super::link::Slots;
 use super::name::{NAME, name_of};
-use super::sharing::{Sharing, is_identity};
+use super::sharing::{Sharing, hash_of, is_identity};
 
 /// A finding in the graph, with its repeats; the number of one that was let go of is given again.
 pub type Member = u32;
@@ -23,11 +23,17 @@ pub struct EntityNode {
     pub entity: Entity,
     /// It is of a kind that links.
     links: bool,
+    /// Of an identity: what it counts as where it uses something.
+    user: Option<u64>,
+    /// The name it goes by, as a hash.
+    name: Option<u64>,
+    /// It is among those who go by that name.
+    is_named: bool,
     /// More identities than this make it shared; `u32::MAX`: none do.
     identities_max: u32,
     /// Findings that name the entity, by the time of their first detections.
     pub detections: BTreeSet<(Micros, Member)>,
-    sharing: Option<Box<Sharing>>,
+    sharing: Sharing,
     /// The relations at the entity, by bucket, so that a walk looks only at the hours that matter to it.
     relations: Vec<(Micros, EdgeIndex)>,
     /// Those that handed an identity on to it.
@@ -36,8 +42,7 @@ pub struct EntityNode {
 
 /// One bucket of a relation.
 pub struct RelationEdge {
-    kind: &'static str,
-    lead: Lead,
+    kind: Kind,
     first_time: Micros,
     last_time: Micros,
 }
@@ -93,15 +98,20 @@ impl Placed {
     }
 }
 
-type RelationKey = (NodeIndex, &'static str, NodeIndex, Micros);
+/// A relation's place in [`LEADS`].
+type Kind = u8;
+
+type RelationKey = (NodeIndex, Kind, NodeIndex, Micros);
 
 #[derive(Default)]
 pub struct TenantGraph {
     graph: StableDiGraph<EntityNode, RelationEdge>,
     nodes: HashMap<Entity, NodeIndex, RandomState>,
+    /// The kinds that entities are of: a few texts that millions of entities share, though each that comes brings its own.
+    kinds: HashSet<Arc<str>, RandomState>,
     relations: HashMap<RelationKey, EdgeIndex, RandomState>,
     /// By name, as a hash: the identities of relations that go by it.
-    named: HashMap<u64, BTreeSet<NodeIndex>, RandomState>,
+    named: HashMap<u64, Vec<NodeIndex>, RandomState>,
     members: Vec<Option<Placed>>,
     free: Vec<Member>,
     /// By detection.
@@ -201,18 +211,33 @@ impl TenantGraph {
         };
         let most = settings.identities_max.get(&*entity.kind);
         let most = most.filter(|_| !is_in(&settings.specific_values));
+        let entity = Entity {
+            kind: self.kind(&entity.kind),
+            value: entity.value.clone(),
+        };
         let node = EntityNode {
             entity: entity.clone(),
             links: links && !is_in(&settings.stop_values),
+            user: is_identity(&entity).then(|| hash_of(&entity)),
+            name: name_of(&entity).map(|name| hash_of(&name)),
+            is_named: false,
             identities_max: most.map_or(u32::MAX, |most| u32::try_from(*most).unwrap_or(u32::MAX)),
             detections: BTreeSet::new(),
-            sharing: None,
+            sharing: Sharing::default(),
             relations: Vec::new(),
             inflows: Vec::new(),
         };
         let index = self.graph.add_node(node);
-        self.nodes.insert(entity.clone(), index);
+        self.nodes.insert(entity, index);
         index
+    }
+
+    fn kind(&mut self, kind: &Arc<str>) -> Arc<str> {
+        if let Some(known) = self.kinds.get(kind) {
+            return known.clone();
+        }
+        self.kinds.insert(kind.clone());
+        kind.clone()
     }
 
     /// Adds a detection, unless it is there.
@@ -248,7 +273,7 @@ impl TenantGraph {
             let node = place(self, entity);
             if let Some(name) = name_of(entity) {
                 let node = place(self, &name);
-                self.count_user(node, entity, bucket_of(detection.time), settings);
+                self.count_user(node, hash_of(entity), bucket_of(detection.time), settings);
             }
             // No log says who uses a host, the sensor of a network is one, nor who calls an address: findings do.
             let is_called = &*entity.kind == "address" && roled.role == EntityRole::Target;
@@ -257,7 +282,7 @@ impl TenantGraph {
                 let others = others.filter(|other| !is_called || other.role != EntityRole::Target);
                 let others = others.map(|other| &other.entity);
                 for other in others.filter(|other| is_identity(other) || &*other.kind == "address") {
-                    self.count_user(node, other, bucket_of(detection.time), settings);
+                    self.count_user(node, hash_of(other), bucket_of(detection.time), settings);
                 }
             }
         }
@@ -298,9 +323,10 @@ impl TenantGraph {
 
     /// Adds one bucket of a relation, or widens it.
     pub fn add_relation(&mut self, relation: &Relation, settings: &CorrelateSettings) {
-        let Some(&(kind, lead)) = LEADS.iter().find(|(kind, _)| *kind == &*relation.kind) else {
+        let Some(place) = LEADS.iter().position(|(kind, _)| *kind == &*relation.kind) else {
             return;
         };
+        let (kind, lead) = (place as Kind, LEADS[place].1);
         let bucket = relation.bucket();
         let (from, to) = (
             self.intern(&relation.from, settings),
@@ -319,7 +345,6 @@ impl TenantGraph {
         }
         let weight = RelationEdge {
             kind,
-            lead,
             first_time,
             last_time,
         };
@@ -334,11 +359,9 @@ impl TenantGraph {
             // Time mostly goes forward: nearly always at the end.
             let at = held.relations.partition_point(|(other, _)| *other <= bucket);
             held.relations.insert(at, (bucket, edge));
-            if node == user || !is_identity(&self.graph[user].entity) {
-                continue;
+            if let Some(by) = self.graph[user].user.filter(|_| node != user) {
+                self.count_user(node, by, bucket, settings);
             }
-            let user = self.graph[user].entity.clone();
-            self.count_user(node, &user, bucket, settings);
         }
         for identity in [from, to] {
             self.count_name(identity, bucket, settings);
@@ -346,32 +369,35 @@ impl TenantGraph {
     }
 
     /// Counts an identity that uses an entity.
-    fn count_user(&mut self, node: NodeIndex, user: &Entity, bucket: Micros, settings: &CorrelateSettings) {
+    fn count_user(&mut self, node: NodeIndex, user: u64, bucket: Micros, settings: &CorrelateSettings) {
         let held = &mut self.graph[node];
         if held.identities_max == u32::MAX || !held.links {
             return;
         }
         let most = held.identities_max as usize;
-        let sharing = held.sharing.get_or_insert_default();
-        if sharing.count(user, bucket, settings.window, most) {
+        if held.sharing.count(user, bucket, settings.window, most) {
             self.news.shared.push(node);
         }
     }
 
     /// Counts an identity that goes by a name. Most names are those of a few, of which nothing has to be known but that.
     fn count_name(&mut self, identity: NodeIndex, bucket: Micros, settings: &CorrelateSettings) {
-        let Some(name) = name_of(&self.graph[identity].entity) else {
+        let Some(name) = self.graph[identity].name else {
             return;
         };
         let most = settings.identities_max.get(NAME).copied().unwrap_or(usize::MAX);
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        let named = self.named.entry(hasher.finish()).or_default();
-        let is_new = named.insert(identity);
+        let named = self.named.entry(name).or_default();
+        let is_new = !std::mem::replace(&mut self.graph[identity].is_named, true);
+        if is_new {
+            named.push(identity);
+        }
         if named.len() <= most {
             return;
         }
         let all = (is_new && named.len() == most + 1).then(|| named.clone());
+        let Some(name) = name_of(&self.graph[identity].entity) else {
+            return;
+        };
         let node = self.intern(&name, settings);
         let uses: Vec<(NodeIndex, Micros)> = if let Some(named) = all {
             let buckets = |identity: NodeIndex| {
@@ -385,8 +411,8 @@ impl TenantGraph {
             vec![(identity, bucket)]
         };
         for (identity, bucket) in uses {
-            let user = self.graph[identity].entity.clone();
-            self.count_user(node, &user, bucket, settings);
+            let user = hash_of(&self.graph[identity].entity);
+            self.count_user(node, user, bucket, settings);
         }
     }
 
@@ -394,8 +420,7 @@ impl TenantGraph {
     /// the window before, counted in whole buckets.
     pub fn specific(&self, node: NodeIndex, time: Micros) -> bool {
         let held = &self.graph[node];
-        let is_shared = |sharing: &Sharing| sharing.is_shared(bucket_of(time));
-        held.links && !held.sharing.as_deref().is_some_and(is_shared)
+        held.links && !held.sharing.is_shared(bucket_of(time))
     }
 
     /// The relations at `node`, in either direction, that overlap `from ..= until`, by the buckets in which they began.
@@ -443,11 +468,12 @@ impl TenantGraph {
         let (source, target) = self.graph.edge_endpoints(edge)?;
         let relation = &self.graph[edge];
         let forward = source == node;
+        let (kind, lead) = *LEADS.get(relation.kind as usize)?;
         Some(Step {
             from: node,
             to: if forward { target } else { source },
-            kind: relation.kind,
-            lead: relation.lead,
+            kind,
+            lead,
             forward,
             first_time: relation.first_time,
             last_time: relation.last_time,
@@ -518,15 +544,10 @@ impl TenantGraph {
                     node.relations.shrink_to_fit();
                     node.inflows.retain(|edge| !gone.contains(edge));
                 }
-                if let Some(sharing) = &mut node.sharing {
-                    let since = if holds(index) { oldest } else { horizon };
-                    sharing.forget_before(identities_start(since, window));
-                    if sharing.is_empty() {
-                        node.sharing = None;
-                    }
-                }
+                let since = if holds(index) { oldest } else { horizon };
+                node.sharing.forget_before(identities_start(since, window));
                 // Of a name nothing else says that many go by it.
-                let is_known = &*node.entity.kind == NAME && node.sharing.is_some();
+                let is_known = &*node.entity.kind == NAME && !node.sharing.is_empty();
                 let is_live = !node.relations.is_empty() || is_known || !node.detections.is_empty();
                 if !is_live {
                     nodes.remove(&node.entity);
