@@ -114,6 +114,33 @@ impl Incident {
     }
 }
 
+#[cfg(test)]
+impl Incident {
+    /// An open one of tenant `t` that says nothing but what it is made of.
+    pub fn bare(id: &str, members: &[&str]) -> Incident {
+        Incident {
+            incident_id: id.to_owned(),
+            tenant: "t".to_owned(),
+            revision: 0,
+            status: IncidentStatus::Open,
+            severity: Severity::High,
+            score: 1.0,
+            score_parts: Vec::new(),
+            title: String::new(),
+            first_time: 10,
+            last_time: 10,
+            techniques: Vec::new(),
+            entities: Vec::new(),
+            layers: Vec::new(),
+            detection_ids: members.iter().map(|id| (*id).to_owned()).collect(),
+            merged_into: None,
+            path: Vec::new(),
+            findings: Vec::new(),
+            case: Case::default(),
+        }
+    }
+}
+
 /// One contribution to the score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScorePart {

@@ -291,24 +291,8 @@ mod tests {
 
     fn incident(members: &[&str], severity: Severity) -> Incident {
         Incident {
-            incident_id: members[0].to_owned(),
-            tenant: "default".into(),
-            revision: 0,
-            status: IncidentStatus::Open,
             severity,
-            score: 1.0,
-            score_parts: Vec::new(),
-            title: "t".into(),
-            first_time: 1,
-            last_time: 2,
-            techniques: Vec::new(),
-            entities: Vec::new(),
-            layers: Vec::new(),
-            detection_ids: members.iter().map(|id| (*id).to_owned()).collect(),
-            merged_into: None,
-            path: Vec::new(),
-            findings: Vec::new(),
-            case: Default::default(),
+            ..Incident::bare(members[0], members)
         }
     }
 

@@ -27,26 +27,7 @@ fn detection(id: &str, rule: &str, entity: &str) -> Detection {
 }
 
 fn incident(id: &str, members: &[&str]) -> Incident {
-    Incident {
-        incident_id: id.into(),
-        tenant: "t".into(),
-        revision: 0,
-        status: IncidentStatus::Open,
-        severity: Severity::High,
-        score: 1.0,
-        score_parts: Vec::new(),
-        title: String::new(),
-        first_time: 10,
-        last_time: 10,
-        techniques: Vec::new(),
-        entities: Vec::new(),
-        layers: Vec::new(),
-        detection_ids: members.iter().map(|id| (*id).to_owned()).collect(),
-        merged_into: None,
-        path: Vec::new(),
-        findings: Vec::new(),
-        case: Case::default(),
-    }
+    Incident::bare(id, members)
 }
 
 /// What the engine holds beside the triage: detections, and of incidents what was journaled last.
