@@ -203,10 +203,15 @@ pub(super) async fn restore(session: &SessionContext, unstored: &[Incident]) -> 
     triage.silences.restore(store::silences_from_batches(&held)?);
     const KEPT: &str = "workflow_status <> 'New' OR assignee IS NOT NULL OR verdict IS NOT NULL";
     let revisions = format!("SELECT * FROM incidents WHERE {KEPT}");
-    const DONE: &str = "SELECT * FROM incident_evidence WHERE incident_id IN \
-                        (SELECT incident_id FROM incidents WHERE workflow_status IN ('Resolved', 'Closed'))";
+    // Of what nobody works on any more, all that it had since then; what left it meanwhile too.
+    const KNOWN: &str = "SELECT e.incident_id, done.newest AS revision, min(e.position) AS position, e.detection_id \
+                         FROM stored.incident_evidence e JOIN (SELECT incident_id, max(revision) AS newest, \
+                         max(CASE WHEN workflow_status IN ('Resolved', 'Closed') THEN 0 ELSE revision END) AS worked_on \
+                         FROM incident_revisions GROUP BY incident_id) done \
+                         ON e.incident_id = done.incident_id AND e.revision > done.worked_on \
+                         GROUP BY e.incident_id, done.newest, e.detection_id";
     let revisions = query::sql(session, &revisions).await?;
-    let evidence = query::sql(session, DONE).await?;
+    let evidence = query::sql(session, KNOWN).await?;
     triage.learn(&store::incidents_from_batches(&revisions, &[], &evidence)?);
     triage.learn(unstored);
     for incident in unstored {

@@ -63,7 +63,15 @@ struct Kept {
 }
 
 impl Triage {
-    /// Takes in what revisions say; of one incident the newest last.
+    /// With the inhibitions in force.
+    pub fn new(inhibits: Inhibits) -> Triage {
+        Triage {
+            inhibits,
+            ..Triage::default()
+        }
+    }
+
+    /// Takes in what revisions say; of one incident in their order.
     pub fn learn<'a>(&mut self, revisions: impl IntoIterator<Item = &'a Incident>) {
         for incident in revisions {
             let id = Id::of_text(&incident.incident_id);
@@ -71,13 +79,16 @@ impl Triage {
                 self.cases.remove(&id);
                 continue;
             }
-            let known = match incident.case.status.is_done() {
-                true => incident.detection_ids.iter().map(|id| Id::of_text(id)).collect(),
-                false => HashSet::new(),
+            let mut known = match self.cases.remove(&id) {
+                Some(kept) if incident.case.status.is_done() => kept.known,
+                _ => HashSet::new(),
             };
             let case = Case {
                 change: None,
                 ..incident.case.clone()
+            if incident.case.status.is_done() {
+                known.extend(incident.detection_ids.iter().map(|id| Id::of_text(id)));
+            }
             };
             self.cases.insert(id, Kept { case, known });
         }
@@ -182,6 +193,15 @@ impl Triage {
         case.verdict = update.verdict.or(case.verdict);
         if let Some(assignee) = &update.assignee {
             case.assignee = Some(assignee.clone()).filter(|name| !name.is_empty());
+        let mut news: Vec<Id> = incident.detection_ids.iter().map(|id| Id::of_text(id)).collect();
+        news.retain(|id| !done.iter().any(|kept| kept.known.contains(id)));
+        if !news.is_empty() {
+            // One that it goes on from may have lost its findings before.
+            let of = |kept: &&Kept| kept.case.status.is_done() && news.iter().any(|id| kept.known.contains(id));
+            let knew = |kept: &&Kept| done.iter().any(|done| !done.known.is_disjoint(&kept.known));
+            let others: Vec<&Kept> = self.cases.values().filter(of).filter(knew).collect();
+            done.extend(others);
+        }
         }
         let seconds = update.silence_seconds.unwrap_or(SILENCE_SECONDS);
         // A time that is still to come may be forged.

@@ -172,6 +172,61 @@ fn a_closed_incident_reopens_for_what_its_update_did_not_know_and_says_so() {
 }
 
 #[test]
+#[test]
+fn what_a_closed_incident_lost_meanwhile_is_no_news_when_it_comes_back() {
+    let found = ["a", "b", "c", "d"].map(|id| (id, "r", "principal:x"));
+    let lost = [Split {
+        from: "i".into(),
+        into: None,
+        findings: 2,
+    }];
+    for restarts in [false, true] {
+        let mut world = World::new(&found);
+        world.one(incident("i", &["a", "b", "c"]));
+        let mut told = vec![world.update(incident("i", &["a", "b", "c"]), closed()).incident];
+        told.extend(world.tell(vec![incident("i", &["a"])], &lost));
+        if restarts {
+            world.triage = Triage::default();
+            world.triage.learn(&told);
+        }
+        let grown = world.one(incident("i", &["a", "b", "c"]));
+        assert_eq!((grown.case.status, note(&grown)), (WorkflowStatus::Closed, ""));
+        assert_eq!(
+            world.one(incident("i", &["a", "b", "c", "d"])).case.status,
+            WorkflowStatus::New
+        );
+        // What it held before somebody worked on it again says nothing of the next time.
+        world.tell(vec![incident("i", &["a"])], &lost);
+        world.update(incident("i", &["a"]), closed());
+        assert_eq!(world.one(incident("i", &["a", "d"])).case.status, WorkflowStatus::New);
+    }
+    // The same where it has another id by then, because its seed left it.
+    let mut world = World::new(&found);
+    world.one(incident("i", &["a", "b", "c"]));
+    world.update(incident("i", &["a", "b", "c"]), closed());
+    let merged = Incident {
+        status: IncidentStatus::Merged,
+        merged_into: Some("h".into()),
+        ..incident("i", &["a", "b", "c"])
+    };
+    assert_eq!(
+        world.tell(vec![incident("h", &["b"]), merged], &[])[0].case.status,
+        WorkflowStatus::Closed
+    );
+    assert_eq!(
+        world.one(incident("h", &["b", "c"])).case.status,
+        WorkflowStatus::Closed
+    );
+    assert_eq!(
+        world.one(incident("h", &["b", "c", "d"])).case.status,
+        WorkflowStatus::New
+    );
+    // Another closed incident does not know for it.
+    world.one(incident("k", &["d"]));
+    world.update(incident("k", &["d"]), closed());
+    assert_eq!(world.one(incident("k", &["a", "d"])).case.status, WorkflowStatus::New);
+}
+
 fn decisions_go_on_with_the_incident_whatever_its_id() {
     let mut world = World::new(&[("0", "r", "principal:x"), ("a", "r", "principal:x")]);
     world.one(incident("i", &["a"]));
