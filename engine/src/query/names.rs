@@ -112,7 +112,7 @@ const EXCEPTIONS: &str = "
     CROSS JOIN (SELECT max(time) AS time FROM stored.rule_sets) newest
     WHERE p.age = 1";
 
-/// Every silence with how often it held. One that somebody took away, or whose end the newest finding has reached, is not active.
+/// Every silence with how often it held. One that somebody took away, or whose end its tenant's newest finding has reached, is not active.
 const SILENCES: &str = "
     SELECT p.silence, p.tenant, p.rule, p.entities, p.incident_id, p.owner, p.reason, p.created, p.expires, s.hits, s.last_hit,
            CASE WHEN p.removed_by IS NULL THEN NULL ELSE p.time END AS removed, p.removed_by,
@@ -121,7 +121,23 @@ const SILENCES: &str = "
           FROM stored.silence_parts) p
     JOIN (SELECT silence, sum(hits) AS hits, max(last_hit) AS last_hit FROM stored.silence_parts GROUP BY silence) s
       ON p.silence = s.silence
-    CROSS JOIN (SELECT max(time) AS time FROM stored.detections) newest
+    LEFT JOIN (SELECT tenant, max(time) AS time FROM stored.detections GROUP BY tenant) newest ON newest.tenant = p.tenant
+    WHERE p.age = 1";
+
+/// Every inhibition as it was told of last, with how many incidents it silences now. One whose file is not in force any more, or whose end
+/// event time has passed, is not active.
+const INHIBITIONS: &str = "
+    SELECT p.inhibition, p.source, p.target, p.equal, p.within_seconds, p.owner, p.reason, s.first_time AS created, p.expires,
+           coalesce(i.incidents, 0) AS incidents, coalesce(p.active AND p.rules_time = newest.time, false) AS active
+    FROM (SELECT *, row_number() OVER (PARTITION BY inhibition ORDER BY time DESC) AS age FROM stored.inhibition_parts) p
+    JOIN (SELECT inhibition, min(time) AS first_time FROM stored.inhibition_parts GROUP BY inhibition) s
+      ON p.inhibition = s.inhibition
+    LEFT JOIN (SELECT inhibition, count(*) AS incidents
+               FROM (SELECT unnest(string_to_array(inhibited_by, ', ')) AS inhibition FROM incidents
+                     WHERE inhibited_by IS NOT NULL AND status = 'open')
+               GROUP BY inhibition) i
+      ON p.inhibition = i.inhibition
+    CROSS JOIN (SELECT max(time) AS time FROM stored.rule_sets) newest
     WHERE p.age = 1";
 
 /// The rules that are in force, and how many active exceptions there are from each.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Find, NAMED_MAX};
 use crate::model::case::Change;
 use crate::model::silence::EVERY_RULE;
-use crate::model::{Detection, Incident, Micros, Refusal, Silence, SilencePart};
+use crate::model::{About, Detection, Incident, Micros, Refusal, Silence, SilencePart};
 
 /// Silences at once: every detection is held against those of its plugin.
 pub const SILENCES_MAX: usize = 2_000;
