@@ -16,6 +16,7 @@ mod score;
 mod sets;
 mod sharing;
 mod split;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +87,8 @@ pub struct GraphSize {
     pub edges: usize,
     pub detections: usize,
     pub incidents: usize,
+    /// Findings that say how usual others are, each rule and identity once an hour; longer than the findings themselves.
+    pub firings: usize,
     /// Facts that were let go of too early, for want of memory: what came later could not be linked to them.
     pub evicted: u64,
 }
@@ -94,11 +97,13 @@ pub struct GraphSize {
 const ENTITY_BYTES: usize = 600;
 const EDGE_BYTES: usize = 300;
 const DETECTION_BYTES: usize = 2_000;
+const FIRING_BYTES: usize = 150;
 
 impl GraphSize {
     /// What the graph takes in memory, roughly.
     pub fn bytes(&self) -> usize {
-        self.entities * ENTITY_BYTES + self.edges * EDGE_BYTES + self.detections * DETECTION_BYTES
+        let facts = self.entities * ENTITY_BYTES + self.edges * EDGE_BYTES + self.detections * DETECTION_BYTES;
+        facts + self.firings * FIRING_BYTES
     }
 }
 
@@ -245,6 +250,7 @@ impl Correlator {
             size.edges += tenant.graph.edges();
             size.detections += tenant.graph.detections();
             size.incidents += tenant.incidents.len();
+            size.firings += tenant.usual.firings();
         }
         size
     }
