@@ -86,8 +86,14 @@ fn limited(incident: &Incident, most: usize) -> Value {
     let note = |change: &Change| change.note.clone();
     let detail = match (&incident.merged_into, incident.status) {
         (Some(into), _) => Some(format!("merged into incident {into}")),
-        (None, IncidentStatus::Dissolved) => {
-            Some("dissolved: what linked its findings turned out to be shared by many".into())
+        (None, IncidentStatus::Dissolved) => Some(
+            "dissolved: what linked its findings turned out to be shared by many, or what they show to be usual".into(),
+        ),
+        _ => {
+            let note = change.filter(|change| change.by == ENGINE).and_then(note);
+            let inhibited = (!case.inhibited.is_empty()).then(|| format!("inhibited by {}", case.inhibited.join(", ")));
+            let details: Vec<String> = note.into_iter().chain(inhibited).collect();
+            (!details.is_empty()).then(|| details.join("; "))
         }
         _ => change.filter(|change| change.by == ENGINE).and_then(note),
     };

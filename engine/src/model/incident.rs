@@ -13,7 +13,7 @@ pub enum IncidentStatus {
     Open,
     /// Its detections belong to the incident named by `merged_into`.
     Merged,
-    /// New evidence took its links away: what held it together turned out to be shared by many.
+    /// New evidence took it apart: what held it together turned out to be shared by many, or what it shows to be usual.
     Dissolved,
 }
 
