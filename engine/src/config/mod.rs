@@ -16,7 +16,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
-pub use correlate::{CorrelateSettings, Criticality};
+pub use correlate::{CorrelateSettings, Criticality, is_pattern};
 use document::Document;
 pub use inserted::insert_files;
 pub use rules::*;

@@ -122,6 +122,17 @@ impl EventSchema {
         declared.chain(["session"]).collect()
     }
 
+    /// Kinds of entities that can be persons.
+    pub fn personal_kinds(&self) -> BTreeSet<&str> {
+        let columns = self.columns.iter().filter(|column| column.personal);
+        let mut kinds: BTreeSet<&str> = columns.filter_map(|column| column.entity.as_deref()).collect();
+        // What a principal's ARN of an assumed role is: its name is often a person's.
+        if kinds.contains("principal") {
+            kinds.insert("session");
+        }
+        kinds
+    }
+
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }

@@ -67,7 +67,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     let mut waiting = Waiting::default();
     let views = store.views();
     let mut journal = Journal::open(&dir.join("journal"))?;
-    let mut correlator = Correlator::new(settings.correlate.clone());
+    let mut correlator = Correlator::new(redactor.correlate(&settings.correlate));
     let mut epoch = EpochRows::new(recovered.epoch + 1);
     let mut index = Index::open_or_create(&dir.join("index"))?;
 
