@@ -6,6 +6,7 @@ mod document;
 mod inserted;
 mod lookup;
 mod rules;
+mod matching;
 mod sequences;
 mod settings;
 mod source;
@@ -21,6 +22,7 @@ use document::Document;
 pub use inserted::insert_files;
 pub use rules::*;
 pub use sequences::{
+pub use matching::{Condition, ExceptionSettings, is_like, is_rule};
     COUNT_MAX as SEQUENCE_COUNT_MAX, KeyPart, SequenceSet, SequenceSettings, StepSettings, load_sequences,
     parse_sequences,
 };

@@ -188,6 +188,20 @@ impl EventBatch {
     }
 }
 
+/// Says of each row of events whether its time is flagged as one of the future, which says nothing of how far time has come.
+pub fn is_future(events: &RecordBatch) -> impl Fn(usize) -> bool {
+    let flags = events.column_by_name("flags");
+    let flags = flags.and_then(|flags| flags.as_list_opt::<i32>());
+    move |row| {
+        let Some(flags) = flags.filter(|flags| flags.is_valid(row)) else {
+            return false;
+        };
+        let mut items = flags.value_offsets()[row] as usize..flags.value_offsets()[row + 1] as usize;
+        let texts: &StringViewArray = flags.values().as_string_view();
+        items.any(|item| texts.is_valid(item) && texts.value(item) == "future_time")
+    }
+}
+
 /// The batch with its strings in buffers of their own.
 pub fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 
 use super::PipelineError;
-use super::boot::{at, columns, learn};
+use super::boot::{at, columns};
 use super::history::{self, Replayed, Span};
 use crate::config::{CorrelateSettings, HIDDEN};
 use crate::correlate::Correlator;
@@ -97,7 +97,7 @@ pub async fn backtest(
         let first = facts.iter().map(|detection| detection.time).min();
         let mut correlator = Correlator::new(settings.clone());
         if let Some(first) = first {
-            learn(session, &mut correlator, first, span.from.unwrap_or(first).max(first)).await?;
+            history::learn(session, &mut correlator, first, span.from.unwrap_or(first).max(first)).await?;
         }
         correlator.apply(facts, relations.clone());
         let mut incidents = correlator.changes();

@@ -366,34 +366,12 @@ async fn resume(
         "SELECT {} FROM stored.relation_parts WHERE bucket >= {relations_start}",
         columns(Table::RelationParts)
     );
-    learn(session, correlator, oldest, complete).await?;
+    history::learn(session, correlator, oldest, complete).await?;
     correlator.resume(
         store::detections_from_batches(&query::sql(session, &detections).await?)?,
         store::relations_from_batches(&query::sql(session, &relations).await?)?,
         incidents(session, &young).await?,
     );
-    Ok(())
-}
-
-/// Tells what is usual when the oldest finding that can still be linked was made, from those before it and up to `until`.
-pub(super) async fn learn(
-    session: &SessionContext,
-    correlator: &mut Correlator,
-    oldest: Micros,
-    until: Micros,
-) -> Result<(), PipelineError> {
-    let past = format!(
-        "SELECT {} FROM stored.detections WHERE time >= {} AND time <= {}",
-        columns(Table::Detections),
-        at(Correlator::history_start(oldest)),
-        at(until)
-    );
-    let mut batches = stream(session, &past).await?;
-    while let Some(batch) = batches.next().await {
-        for detection in store::detections_from_batches(&[batch.map_err(QueryError::from)?])? {
-            correlator.learn(&detection);
-        }
-    }
     Ok(())
 }
 
