@@ -3,10 +3,11 @@
 
 mod correlate;
 mod document;
+mod inhibits;
 mod inserted;
 mod lookup;
-mod rules;
 mod matching;
+mod rules;
 mod sequences;
 mod settings;
 mod source;
@@ -19,10 +20,11 @@ use std::path::{Path, PathBuf};
 
 pub use correlate::{CorrelateSettings, Criticality, is_pattern};
 use document::Document;
+pub use inhibits::{Equal, InhibitSettings};
 pub use inserted::insert_files;
+pub use matching::{Condition, ExceptionSettings, is_like, is_rule};
 pub use rules::*;
 pub use sequences::{
-pub use matching::{Condition, ExceptionSettings, is_like, is_rule};
     COUNT_MAX as SEQUENCE_COUNT_MAX, KeyPart, SequenceSet, SequenceSettings, StepSettings, load_sequences,
     parse_sequences,
 };

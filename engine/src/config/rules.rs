@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::ConfigError;
 use super::document::{Document, Fault, Place};
+use super::inhibits::{self, INHIBITS_MAX, Inhibit, InhibitSettings};
+use super::matching::{ExceptionSettings, TEXT_BYTES_MAX, condition};
 use super::source::Texts;
 use crate::model::{Micros, Severity};
 use crate::watch::read_bounded;
@@ -28,6 +30,8 @@ pub struct RuleSettings {
     pub rules: BTreeMap<String, RuleOverride>,
     /// In the order in which they are tried.
     pub exceptions: Vec<ExceptionSettings>,
+    /// In the order in which they are tried.
+    pub inhibits: Vec<InhibitSettings>,
     /// JSON configuration per plugin id.
     pub config: BTreeMap<String, serde_json::Value>,
     /// SHA-256 of the file in hexadecimal; empty where there is none.
@@ -79,6 +83,8 @@ struct Rules {
     #[serde(default)]
     exception: Vec<Exception>,
     #[serde(default)]
+    inhibit: Vec<Inhibit>,
+    #[serde(default)]
     config: BTreeMap<String, serde_json::Value>,
 }
 
@@ -105,7 +111,7 @@ struct Exception {
 
 /// A date, which means its beginning in UTC, or a time with its offset; as a text or as TOML's own.
 #[derive(Clone, Copy)]
-struct Moment(Micros);
+pub(super) struct Moment(pub(super) Micros);
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
@@ -178,11 +184,28 @@ impl Rules {
             names.push((exception.rule.clone(), document.at(place, "rule")));
             exceptions.push(exception.validate(place)?);
         }
+        if self.inhibit.len() > INHIBITS_MAX {
+            let message = format!("{} inhibitions; {INHIBITS_MAX} are allowed", self.inhibit.len());
+            return Err(Fault::new(Place::Whole, "inhibit", message));
+        }
+        let mut seen = BTreeSet::new();
+        let mut inhibits = Vec::new();
+        for (index, inhibit) in self.inhibit.into_iter().enumerate() {
+            let place = Place::Entry("inhibit", index);
+            if !seen.insert(inhibit.name.clone()) {
+                let message = "this name stands twice; every inhibition needs its own";
+                return Err(Fault::new(place, "name", message));
+            }
+            let inhibit = inhibit.validate(place)?;
+            names.extend(inhibits::named(&inhibit).map(|(key, rule)| (rule.clone(), document.at(place, key))));
+            inhibits.push(inhibit);
+        }
         let configured = self.config.keys();
         names.extend(configured.map(|name| (name.clone(), document.at(Place::Table("config"), name))));
         Ok(RuleSettings {
             rules,
             exceptions,
+            inhibits,
             config: self.config,
             digest: String::new(),
             names,
@@ -192,12 +215,12 @@ impl Rules {
 
 impl Exception {
     fn validate(self, place: Place) -> Result<ExceptionSettings, Fault> {
-        for (key, text) in [("name", &self.name), ("owner", &self.owner), ("reason", &self.reason)] {
-            if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-                let message = format!("{key}: valid is one line of 1 to {TEXT_BYTES_MAX} bytes");
-                return Err(Fault::new(place, key, message));
-            }
-        }
+        let lines = [
+            ("name", self.name.as_str()),
+            ("owner", &self.owner),
+            ("reason", &self.reason),
+        ];
+        check_lines(place, &lines)?;
         check_name(&self.rule).map_err(|message| Fault::new(place, "rule", message))?;
         let created = self.created.map(|created| created.0);
         if created.is_some_and(|created| created >= self.expires.0) {
@@ -217,44 +240,18 @@ impl Exception {
     }
 }
 
-pub(super) fn condition(of: String, values: Texts) -> Result<Condition, String> {
-    let kinds = EventSchema::get().entity_kinds();
-    let is_kind = kinds.contains(of.as_str());
-    if !is_kind && !COLUMNS.contains(&of.as_str()) {
-        let kinds: Vec<&str> = kinds.into_iter().collect();
-        return Err(format!(
-            "`{of}` is nothing that a detection has; valid are {} and the entities {}",
-            COLUMNS.join(", "),
-            kinds.join(", ")
-        ));
-    }
-    let values = values.into_vec();
-    if values.is_empty()
-        || values
-            .iter()
-            .any(|value| value.trim().is_empty() || value.len() > TEXT_BYTES_MAX)
-    {
-        return Err(format!(
-            "{of}: valid is a text of 1 to {TEXT_BYTES_MAX} bytes, or a list of such"
-        ));
-    }
-    let pattern = |value: &String| -> Result<Pattern, String> {
-        if of == "address" && !value.contains('*') {
-            let network = value
-                .parse::<IpNet>()
-                .or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
-            let network = network.map_err(|_| {
-                format!(
-                    "address = \"{value}\": valid are an address, a network such as \"10.0.0.0/8\", and a name with `*`"
-                )
-            })?;
-            return Ok(Pattern::Network(plain(network)));
+/// Texts of people, each under its key.
+pub(super) fn check_lines(place: Place, lines: &[(&'static str, &str)]) -> Result<(), Fault> {
+    for (key, text) in lines {
+        if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+            let message = format!("{key}: valid is one line of 1 to {TEXT_BYTES_MAX} bytes");
+            return Err(Fault::new(place, key, message));
         }
     }
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let (plugin, rule) = name.split_once('/').unwrap_or((name, "all"));
     if plugin.is_empty() || rule.is_empty() || name.len() > TEXT_BYTES_MAX {
         return Err(format!(

@@ -45,7 +45,7 @@ fn limited(incident: &Incident, most: usize) -> Value {
     let case = &incident.case;
     let (status, status_id) = match incident.status {
         // OCSF has no word for it here.
-        IncidentStatus::Open if !case.silences.is_empty() && !case.status.is_done() => ("Silenced", 99),
+        IncidentStatus::Open if case.is_silenced() && !case.status.is_done() => ("Silenced", 99),
         IncidentStatus::Open => (case.status.text(), case.status.id()),
         _ => (WorkflowStatus::Closed.text(), WorkflowStatus::Closed.id()),
     };
@@ -95,7 +95,6 @@ fn limited(incident: &Incident, most: usize) -> Value {
             let details: Vec<String> = note.into_iter().chain(inhibited).collect();
             (!details.is_empty()).then(|| details.join("; "))
         }
-        _ => change.filter(|change| change.by == ENGINE).and_then(note),
     };
     let verdict = match incident.merged_into {
         Some(_) => Some(Verdict::Duplicate),

@@ -26,7 +26,7 @@ const PLAIN: [Table; 4] = [
 ];
 
 /// Names that mean a query. A query may use the stored tables and the names above it.
-const MEANINGS: [(&str, &str); 10] = [
+const MEANINGS: [(&str, &str); 11] = [
     ("incidents", INCIDENTS),
     ("incident_path", INCIDENT_PATH),
     ("incident_evidence", INCIDENT_EVIDENCE),
@@ -37,6 +37,7 @@ const MEANINGS: [(&str, &str); 10] = [
     ("rules", RULES),
     ("incident_updates", INCIDENT_UPDATES),
     ("silences", SILENCES),
+    ("inhibitions", INHIBITIONS),
 ];
 
 /// The newest revision of every incident.
@@ -44,7 +45,7 @@ const INCIDENTS: &str = "
     SELECT incident_id, tenant, revision, status, severity, severity_id, score, title, first_time, last_time, techniques,
            entities, layers, detection_count, merged_into, score_parts, updated_time, content_id,
            coalesce(workflow_status, 'New') AS workflow_status, assignee, verdict, silenced_by,
-           coalesce(forwarded, true) AS forwarded, updated_by, note
+           coalesce(forwarded, true) AS forwarded, updated_by, note, inhibited_by
     FROM (SELECT *, row_number() OVER (PARTITION BY incident_id ORDER BY revision DESC) AS age FROM stored.incident_revisions)
     WHERE age = 1";
 
