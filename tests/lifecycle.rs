@@ -346,7 +346,7 @@ fn check_names_what_is_wrong_with_rules_and_a_run_does_not_start_on_it() {
     std::fs::write(&rules, "[[rule]]\nname = \"hostile/seen\"\nseverity = \"low\"\n").unwrap();
     let (code, text) = ended("check");
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("1 rules changed, 0 exceptions"), "{text}");
+    assert!(text.contains("1 rules changed, 0 exceptions, 0 inhibitions"), "{text}");
 }
 
 /// A key pair as minisign has it.

@@ -4,6 +4,7 @@
 mod assets;
 mod cli;
 mod files;
+mod inhibits;
 mod intake;
 mod kafka;
 mod languages;

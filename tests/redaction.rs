@@ -117,6 +117,7 @@ fn redacted_runs_find_the_same_and_keep_no_person() {
             "rules",
             "exceptions",
             "silences",
+            "inhibitions",
             "incident_updates",
         ];
         let mut kept: Vec<(String, Vec<u8>)> = vec![("the log".into(), log.into_bytes())];

@@ -100,7 +100,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("deltalake", &["store"]),
     ("parquet", &["store", "lookup"]),
     ("maxminddb", &["lookup"]),
-    ("ipnet", &["lookup", "config/rules"]),
+    ("ipnet", &["lookup", "config/matching"]),
     ("minisign_verify", &["config", "detect/signature"]),
     ("tantivy", &["search"]),
     ("datafusion_postgres", &["query"]),

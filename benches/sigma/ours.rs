@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use sentrail::config::{PluginSettings, SourceKind, SourceSettings};
+use sentrail::config::{PluginSettings, SourceSettings};
 use sentrail::detect::{Detectors, PluginStatus};
 use sentrail::model::{InputId, InputOffset, Payload, Position, RawBatch};
 use sentrail::normalize::{Normalized, Normalizer};
@@ -58,17 +58,7 @@ impl Engine {
             config: BTreeMap::from([("sigma".to_owned(), json!({ "rules": [{ "files": files }] }))]),
             ..PluginSettings::default()
         };
-        let source = SourceSettings {
-            name: "events".into(),
-            tenant: "default".into(),
-            format: format.to_owned(),
-            lateness: None,
-            silent_after: Default::default(),
-            kind: SourceKind::File {
-                glob: "*".into(),
-                follow: false,
-            },
-        };
+        let source = sentrail_benches::source("events", "default", format);
         let mut engine = Engine {
             settings,
             source,

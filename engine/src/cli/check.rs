@@ -71,9 +71,10 @@ pub async fn check(config: &Path) -> anyhow::Result<()> {
     if let Some(path) = &settings.plugins.rules {
         let rules = detectors.rules().settings();
         let found = format!(
-            "{} rules changed, {} exceptions",
+            "{} rules changed, {} exceptions, {} inhibitions",
             rules.rules.len(),
-            rules.exceptions.len()
+            rules.exceptions.len(),
+            rules.inhibits.len()
         );
         tell(format!("rules {}", path.display()), Ok(found))?;
     }

@@ -138,10 +138,10 @@ async fn list(data: &Path, format: ListFormat) -> anyhow::Result<()> {
     match format {
         ListFormat::Text => {
             let sql = "SELECT incident_id, severity, round(score, 0) AS score, status, \
-                       CASE WHEN silenced_by IS NOT NULL AND workflow_status NOT IN ('Resolved', 'Closed') THEN 'Silenced' \
+                       CASE WHEN coalesce(silenced_by, inhibited_by) IS NOT NULL AND workflow_status NOT IN ('Resolved', 'Closed') THEN 'Silenced' \
                        ELSE workflow_status END AS workflow, assignee, \
                        detection_count AS detections, first_time, last_time, title FROM incidents \
-                       ORDER BY silenced_by IS NOT NULL, severity_id DESC, score DESC, incident_id";
+                       ORDER BY coalesce(silenced_by, inhibited_by) IS NOT NULL, severity_id DESC, score DESC, incident_id";
             super::query::print(&session, sql, Format::Table).await
         }
         ListFormat::Json => {

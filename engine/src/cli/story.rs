@@ -273,7 +273,8 @@ fn not_known(facts: &Facts) -> Vec<String> {
             doubts.push(format!("Its findings belong to incident {into} now: what came later stands there."));
         }
         (IncidentStatus::Dissolved, _) => doubts.push(
-            "What held it together turned out to be shared by many: its findings need not have anything to do with each other."
+            "What held it together turned out to be shared by many, or what it shows to be usual: its findings need not have anything to do with \
+             each other."
                 .to_owned(),
         ),
         _ => {}

@@ -40,6 +40,11 @@ pub struct Criticality {
     pub weight: f64,
 }
 
+/// Whether any character of a pattern stands for others.
+pub fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
 /// As many points as make a finding of medium severity one of high.
 pub const CRITICALITY_MAX: f64 = 30.0;
 

@@ -3,8 +3,10 @@
 
 mod correlate;
 mod document;
+mod inhibits;
 mod inserted;
 mod lookup;
+mod matching;
 mod rules;
 mod sequences;
 mod settings;
@@ -16,9 +18,11 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
-pub use correlate::{CorrelateSettings, Criticality};
+pub use correlate::{CorrelateSettings, Criticality, is_pattern};
 use document::Document;
+pub use inhibits::{Equal, InhibitSettings};
 pub use inserted::insert_files;
+pub use matching::{Condition, ExceptionSettings, is_like, is_rule};
 pub use rules::*;
 pub use sequences::{
     COUNT_MAX as SEQUENCE_COUNT_MAX, KeyPart, SequenceSet, SequenceSettings, StepSettings, load_sequences,

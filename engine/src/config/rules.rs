@@ -3,28 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, NaiveTime};
-use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use super::ConfigError;
 use super::document::{Document, Fault, Place};
+use super::inhibits::{self, INHIBITS_MAX, Inhibit, InhibitSettings};
+use super::matching::{ExceptionSettings, TEXT_BYTES_MAX, condition};
 use super::source::Texts;
-use crate::model::detection::ENTITIES_PER_DETECTION_MAX;
-use crate::model::{Detection, Entity, EntityRole, EventSchema, Micros, Severity};
+use crate::model::{Micros, Severity};
 use crate::watch::read_bounded;
 
 /// Largest file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Most exceptions: every detection is held against those of its plugin.
 const EXCEPTIONS_MAX: usize = 1024;
-/// Longest name, owner, reason and value, in bytes: they stand in tables and metrics.
-const TEXT_BYTES_MAX: usize = 512;
 
 /// What the rules' file says, validated as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +30,8 @@ pub struct RuleSettings {
     pub rules: BTreeMap<String, RuleOverride>,
     /// In the order in which they are tried.
     pub exceptions: Vec<ExceptionSettings>,
+    /// In the order in which they are tried.
+    pub inhibits: Vec<InhibitSettings>,
     /// JSON configuration per plugin id.
     pub config: BTreeMap<String, serde_json::Value>,
     /// SHA-256 of the file in hexadecimal; empty where there is none.
@@ -46,125 +45,6 @@ pub struct RuleSettings {
 pub struct RuleOverride {
     pub enabled: Option<bool>,
     pub severity: Option<Severity>,
-}
-
-/// Detections that somebody answers for not wanting.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExceptionSettings {
-    pub name: String,
-    /// `PLUGIN/RULE`, or `PLUGIN` for all of its rules.
-    pub rule: String,
-    /// All of these must hold.
-    pub conditions: Vec<Condition>,
-    pub owner: String,
-    pub reason: String,
-    pub created: Option<Micros>,
-    /// Event time from which on it does not hold any more.
-    pub expires: Micros,
-}
-
-impl ExceptionSettings {
-    /// Whether it takes the detection away.
-    pub fn holds(&self, detection: &Detection) -> bool {
-        detection.time < self.expires
-            && names(&self.rule, &detection.plugin, &detection.rule)
-            && self.conditions.iter().all(|condition| condition.holds(detection))
-    }
-}
-
-/// Whether `name` is the rule's own, or that of its plugin.
-fn names(name: &str, plugin: &str, rule: &str) -> bool {
-    match name.strip_prefix(plugin) {
-        Some("") => true,
-        Some(rest) => rest.strip_prefix('/') == Some(rule),
-        None => false,
-    }
-}
-
-/// What a column of a detection must be, or every entity of a kind.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
-    /// `tenant`, `layer`, `action`, `message`, or a kind of entity.
-    pub of: String,
-    /// One of them is enough.
-    values: Vec<Pattern>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Pattern {
-    /// `*` stands for any text.
-    Text(String),
-    Network(IpNet),
-}
-
-/// Columns of a detection that a condition may name.
-const COLUMNS: [&str; 4] = ["tenant", "layer", "action", "message"];
-
-impl Condition {
-    /// Who acted is decisive: where entities of the kind did, each of them must be among the values, else each that is named at all.
-    /// A detection about somebody else too is kept.
-    pub fn holds(&self, detection: &Detection) -> bool {
-        let column = match self.of.as_str() {
-            "tenant" => Some(&detection.tenant),
-            "layer" => Some(&detection.layer),
-            "action" => Some(&detection.action),
-            "message" => Some(&detection.message),
-            _ => None,
-        };
-        if let Some(text) = column {
-            return self.is_met_by(text);
-        }
-        // What else it named was cut off and may be another.
-        if detection.entities.len() >= ENTITIES_PER_DETECTION_MAX {
-            return false;
-        }
-        let of_kind = || detection.entities.iter().filter(|held| *held.entity.kind == *self.of);
-        let acted = of_kind().any(|held| held.role == EntityRole::Actor);
-        let mut decisive = of_kind()
-            .filter(|held| !acted || held.role == EntityRole::Actor)
-            .peekable();
-        decisive.peek().is_some() && decisive.all(|held| self.is_met_by(&held.entity.value))
-    }
-
-    fn is_met_by(&self, text: &str) -> bool {
-        self.values.iter().any(|value| match value {
-            Pattern::Text(pattern) => is_like(text, pattern),
-            Pattern::Network(network) => text.parse::<IpAddr>().is_ok_and(|address| network.contains(&address)),
-        })
-    }
-}
-
-impl fmt::Display for Condition {
-    /// `principal = ann@example.com or bob@example.com`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = ", self.of)?;
-        for (index, value) in self.values.iter().enumerate() {
-            let or = if index > 0 { " or " } else { "" };
-            match value {
-                Pattern::Text(text) => write!(f, "{or}{text}")?,
-                Pattern::Network(network) => write!(f, "{or}{network}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether `text` is `pattern`, in which each `*` stands for any text.
-pub fn is_like(text: &str, pattern: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return text == pattern;
-    };
-    let Some(mut text) = text.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    // The earliest place of each part leaves the most for those after it.
-    for part in parts {
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
-    }
-    text.ends_with(last)
 }
 
 /// Reads and validates the rules' file at `path`. `taken`: plugins that the main configuration configures.
@@ -203,6 +83,8 @@ struct Rules {
     #[serde(default)]
     exception: Vec<Exception>,
     #[serde(default)]
+    inhibit: Vec<Inhibit>,
+    #[serde(default)]
     config: BTreeMap<String, serde_json::Value>,
 }
 
@@ -229,7 +111,7 @@ struct Exception {
 
 /// A date, which means its beginning in UTC, or a time with its offset; as a text or as TOML's own.
 #[derive(Clone, Copy)]
-struct Moment(Micros);
+pub(super) struct Moment(pub(super) Micros);
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
@@ -302,11 +184,28 @@ impl Rules {
             names.push((exception.rule.clone(), document.at(place, "rule")));
             exceptions.push(exception.validate(place)?);
         }
+        if self.inhibit.len() > INHIBITS_MAX {
+            let message = format!("{} inhibitions; {INHIBITS_MAX} are allowed", self.inhibit.len());
+            return Err(Fault::new(Place::Whole, "inhibit", message));
+        }
+        let mut seen = BTreeSet::new();
+        let mut inhibits = Vec::new();
+        for (index, inhibit) in self.inhibit.into_iter().enumerate() {
+            let place = Place::Entry("inhibit", index);
+            if !seen.insert(inhibit.name.clone()) {
+                let message = "this name stands twice; every inhibition needs its own";
+                return Err(Fault::new(place, "name", message));
+            }
+            let inhibit = inhibit.validate(place)?;
+            names.extend(inhibits::named(&inhibit).map(|(key, rule)| (rule.clone(), document.at(place, key))));
+            inhibits.push(inhibit);
+        }
         let configured = self.config.keys();
         names.extend(configured.map(|name| (name.clone(), document.at(Place::Table("config"), name))));
         Ok(RuleSettings {
             rules,
             exceptions,
+            inhibits,
             config: self.config,
             digest: String::new(),
             names,
@@ -316,12 +215,12 @@ impl Rules {
 
 impl Exception {
     fn validate(self, place: Place) -> Result<ExceptionSettings, Fault> {
-        for (key, text) in [("name", &self.name), ("owner", &self.owner), ("reason", &self.reason)] {
-            if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-                let message = format!("{key}: valid is one line of 1 to {TEXT_BYTES_MAX} bytes");
-                return Err(Fault::new(place, key, message));
-            }
-        }
+        let lines = [
+            ("name", self.name.as_str()),
+            ("owner", &self.owner),
+            ("reason", &self.reason),
+        ];
+        check_lines(place, &lines)?;
         check_name(&self.rule).map_err(|message| Fault::new(place, "rule", message))?;
         let created = self.created.map(|created| created.0);
         if created.is_some_and(|created| created >= self.expires.0) {
@@ -341,68 +240,18 @@ impl Exception {
     }
 }
 
-pub(super) fn condition(of: String, values: Texts) -> Result<Condition, String> {
-    let kinds = EventSchema::get().entity_kinds();
-    let is_kind = kinds.contains(of.as_str());
-    if !is_kind && !COLUMNS.contains(&of.as_str()) {
-        let kinds: Vec<&str> = kinds.into_iter().collect();
-        return Err(format!(
-            "`{of}` is nothing that a detection has; valid are {} and the entities {}",
-            COLUMNS.join(", "),
-            kinds.join(", ")
-        ));
-    }
-    let values = values.into_vec();
-    if values.is_empty()
-        || values
-            .iter()
-            .any(|value| value.trim().is_empty() || value.len() > TEXT_BYTES_MAX)
-    {
-        return Err(format!(
-            "{of}: valid is a text of 1 to {TEXT_BYTES_MAX} bytes, or a list of such"
-        ));
-    }
-    let pattern = |value: &String| -> Result<Pattern, String> {
-        if of == "address" && !value.contains('*') {
-            let network = value
-                .parse::<IpNet>()
-                .or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
-            let network = network.map_err(|_| {
-                format!(
-                    "address = \"{value}\": valid are an address, a network such as \"10.0.0.0/8\", and a name with `*`"
-                )
-            })?;
-            return Ok(Pattern::Network(plain(network)));
+/// Texts of people, each under its key.
+pub(super) fn check_lines(place: Place, lines: &[(&'static str, &str)]) -> Result<(), Fault> {
+    for (key, text) in lines {
+        if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+            let message = format!("{key}: valid is one line of 1 to {TEXT_BYTES_MAX} bytes");
+            return Err(Fault::new(place, key, message));
         }
-        // As the engine writes it in detections.
-        match Entity::canonical(&of, value).filter(|_| is_kind) {
-            Some(entity) if *entity.kind != *of => {
-                let kind = entity.kind;
-                Err(format!(
-                    "{of} = \"{value}\": that is a {kind}; valid is {kind} = \"{value}\""
-                ))
-            }
-            Some(entity) => Ok(Pattern::Text(entity.value.to_string())),
-            None => Ok(Pattern::Text(value.clone())),
-        }
-    };
-    let values = values.iter().map(pattern).collect::<Result<_, _>>()?;
-    Ok(Condition { of, values })
+    }
+    Ok(())
 }
 
-/// An IPv4 network however it is written: detections name IPv4 addresses as such.
-fn plain(network: IpNet) -> IpNet {
-    if let IpNet::V6(six) = network
-        && let Some(four) = six.addr().to_ipv4_mapped()
-        && six.prefix_len() >= 96
-        && let Ok(four) = ipnet::Ipv4Net::new(four, six.prefix_len() - 96)
-    {
-        return IpNet::V4(four.trunc());
-    }
-    network.trunc()
-}
-
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let (plugin, rule) = name.split_once('/').unwrap_or((name, "all"));
     if plugin.is_empty() || rule.is_empty() || name.len() > TEXT_BYTES_MAX {
         return Err(format!(
@@ -415,7 +264,7 @@ fn check_name(name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::RoledEntity;
+    use crate::model::{Detection, Entity, EntityRole, RoledEntity};
 
     const EXAMPLE: &str = r#"
 [[rule]]
@@ -523,30 +372,6 @@ threshold = 4
         assert!(of_plugin.holds(&other));
         other.plugin = "cloud-credential-misuse-2".into();
         assert!(!of_plugin.holds(&other));
-    }
-
-    #[test]
-    fn patterns_and_networks() {
-        for (text, pattern, is) in [
-            ("abc", "abc", true),
-            ("abcd", "abc", false),
-            ("abcd", "a*d", true),
-            ("abcd", "a*c", false),
-            ("aXbXc", "*X*c", true),
-            ("aa", "a*a", true),
-            ("a", "a*a", false),
-            ("anything", "*", true),
-            ("ab", "*b*b", false),
-        ] {
-            assert_eq!(is_like(text, pattern), is, "{text} like {pattern}");
-        }
-        let network = |text: &str| {
-            let values = Texts::One(text.into());
-            condition("address".into(), values).map(|condition| condition.to_string())
-        };
-        assert_eq!(network("::ffff:192.0.2.9").as_deref(), Ok("address = 192.0.2.9/32"));
-        assert_eq!(network("2001:db8::1/32").as_deref(), Ok("address = 2001:db8::/32"));
-        assert!(network("10.0.0.0/33").is_err());
     }
 
     #[track_caller]

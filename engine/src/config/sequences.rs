@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::ConfigError;
 use super::document::{Document, Fault, Place};
-use super::rules::{Condition, condition};
+use super::matching::{Condition, condition};
 use super::source::Texts;
 use super::wire::{Pause, Span};
 use crate::model::detection::SEQUENCE;

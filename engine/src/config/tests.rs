@@ -281,6 +281,27 @@ fn what_correlation_may_be_told() {
 }
 
 #[test]
+fn of_a_personal_value_a_part_is_not_compared_where_it_is_redacted() {
+    let check = |lines: &str| {
+        let text = EXAMPLE.replacen("[serve]", &format!("[correlate]\n{lines}\n[serve]"), 1);
+        let text = format!("{text}\n[redact]\nmode = \"hmac\"\nkey_env = \"HOOK\"\n");
+        let key = |_: &str| Some("a key of a site that is long enough".to_owned());
+        parse(&text, "c.toml", &key).map_err(|error| error.to_string())
+    };
+    let valid = "stop_values = [\"principal:ann@example.com\", \"session:*\", \"collection:a*\"]";
+    assert_eq!(check(valid).expect("valid").correlate.stop_values.len(), 3);
+    for lines in [
+        "stop_values = [\"principal:svc-*\"]",
+        "specific_values = [\"address:10.0.0.?\"]",
+        "stop_values = [\"*:ann\"]",
+        "[[correlate.criticality]]\nentity = \"session:a*\"\nweight = 3",
+    ] {
+        let message = check(lines).expect_err("refused");
+        assert!(message.contains("[redact]") && message.contains("c.toml:"), "{message}");
+    }
+}
+
+#[test]
 fn how_long_a_source_may_be_silent() {
     let of = |value: &str| {
         let settings = check(&EXAMPLE.replace("spool_mb = 64", &format!("silent_after = {value}"))).expect("valid");

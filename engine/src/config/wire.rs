@@ -10,13 +10,13 @@ use minisign_verify::PublicKey;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, IntoDeserializer};
 
-use super::correlate::{CRITICALITY_MAX, CorrelateSettings, Criticality, IDENTITIES_MAX};
+use super::correlate::{CRITICALITY_MAX, CorrelateSettings, Criticality, IDENTITIES_MAX, is_pattern};
 use super::document::{Fault, Place, Types};
 use super::lookup::Lookup;
 use super::settings::*;
 use super::source::{Source, Texts};
 use super::target::{WebhookUrl, syslog_address};
-use crate::model::{Severity, time};
+use crate::model::{EventSchema, Severity, time};
 
 /// An epoch is small enough that little is read again after a crash and large enough that tables have few files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
@@ -275,7 +275,7 @@ impl Config {
                 dir: self.sequences.dir.map(Into::into),
                 shipped: self.sequences.shipped.unwrap_or(true),
             },
-            correlate: self.correlate.validate()?,
+            correlate: self.correlate.validate(redact.is_some())?,
             serve: self.serve.validate(env)?,
             forward,
             redact,
@@ -300,7 +300,7 @@ fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Resul
 }
 
 impl Correlate {
-    fn validate(self) -> Result<CorrelateSettings, Fault> {
+    fn validate(self, redacted: bool) -> Result<CorrelateSettings, Fault> {
         let usual = CorrelateSettings::default();
         let micros = |span: Option<Pause>, usual| span.map_or(usual, |span| Span(span.0).micros());
         let fault = |key: &'static str, message: String| Fault::new(Place::Table("correlate"), key, message);
@@ -337,7 +337,9 @@ impl Correlate {
             *held = most;
         }
         let patterns = |key: &'static str, texts: Vec<String>| -> Result<Vec<Pattern>, Fault> {
-            let read = |text: String| entity_pattern(&text).map_err(|message| fault(key, format!("{key}: {message}")));
+            let read = |text: String| {
+                entity_pattern(&text, redacted).map_err(|message| fault(key, format!("{key}: {message}")))
+            };
             texts.into_iter().map(read).collect()
         };
         let mut criticality = Vec::new();
@@ -346,7 +348,7 @@ impl Correlate {
                 let message = format!("weight = {weight} of \"{entity}\": valid is 0 to {CRITICALITY_MAX}");
                 return Err(fault("criticality", message));
             }
-            let entity = entity_pattern(&entity).map_err(|message| fault("criticality", message))?;
+            let entity = entity_pattern(&entity, redacted).map_err(|message| fault("criticality", message))?;
             criticality.push(Criticality { entity, weight });
         }
         Ok(CorrelateSettings {
@@ -366,14 +368,24 @@ impl Correlate {
     }
 }
 
-/// `kind:value`, in which `*` stands for any text and `?` for a character.
-fn entity_pattern(text: &str) -> Result<Pattern, String> {
-    if !text.contains(':') {
+/// `kind:value`, in which `*` stands for any text and `?` for a character. `redacted`: a personal value is known whole or not at all.
+fn entity_pattern(text: &str, redacted: bool) -> Result<Pattern, String> {
+    let Some((kind, value)) = text.split_once(':') else {
         return Err(format!(
             "\"{text}\": an entity is written kind:value, as \"address:10.0.0.*\""
         ));
+    };
+    let pattern = Pattern::new(text).map_err(|error| format!("\"{text}\": {error}"))?;
+    let kinds = Pattern::new(kind).map_err(|error| format!("\"{text}\": {error}"))?;
+    let personal = EventSchema::get().personal_kinds();
+    let hidden = personal.into_iter().find(|kind| redacted && kinds.matches(kind));
+    if let Some(hidden) = hidden.filter(|_| value != "*" && (is_pattern(kind) || is_pattern(value))) {
+        return Err(format!(
+            "\"{text}\": with [redact] an entity of kind {hidden} is known by an HMAC of its whole value; valid are \"{hidden}:VALUE\" \
+             with all of the value, and \"{hidden}:*\" for all of them"
+        ));
     }
-    Pattern::new(text).map_err(|error| format!("\"{text}\": {error}"))
+    Ok(pattern)
 }
 
 impl Plugins {

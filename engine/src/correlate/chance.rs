@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -22,6 +23,7 @@ use ahash::RandomState;
 use crate::model::{Detection, Entity, EntityRole, Micros, time};
 
 use super::name::name_of;
+use super::tally::Tally;
 
 /// What is older is forgotten.
 pub const HISTORY: Micros = 7 * 24 * time::HOUR;
@@ -29,8 +31,6 @@ pub const HISTORY: Micros = 7 * 24 * time::HOUR;
 const CLOSED: Micros = time::HOUR;
 /// Firings that an hour counts; more of them are as usual as anything can be.
 const FIRINGS_MAX: usize = 4_096;
-/// Firings of one identity that a day adds to the population: an attack makes many, and for once.
-const DAILY_MAX: u32 = 3;
 
 /// What is believed before anything is known: a finding in a working day, among a hundred identities.
 const PRIOR_HOURS: f64 = 8.0;
@@ -49,6 +49,8 @@ pub struct Usual {
     rates: BTreeMap<Micros, Arc<Rates>>,
     /// The oldest hour that has got a firing since the rates of later ones were made.
     stale: Option<Micros>,
+    /// What the rates of an hour, the one that was asked for last, are made of.
+    tally: Option<(Micros, Tally)>,
 }
 
 /// How usual findings are at an hour.
@@ -129,10 +131,17 @@ impl Usual {
             return;
         }
         // Of too many those with the least hashes: any order of arrival leaves the same.
-        if firings.len() > FIRINGS_MAX {
-            let gone = firings.pop_last();
-            if gone.is_some_and(|(_, gone)| gone == firing) {
-                return;
+        let gone = match firings.len() > FIRINGS_MAX {
+            true => firings.pop_last().map(|(_, gone)| gone),
+            false => None,
+        };
+        if gone == Some(firing) {
+            return;
+        }
+        if let Some((_, tally)) = self.tally.as_mut().filter(|(of, _)| known_at(*of).contains(&hour)) {
+            tally.add(hour, firing);
+            if let Some(gone) = gone {
+                tally.remove(hour, gone);
             }
         }
         let is_used = self.rates.keys().next_back().is_some_and(|last| counts(hour, *last));
@@ -149,7 +158,12 @@ impl Usual {
         let until = stale.saturating_add(HISTORY + CLOSED + time::HOUR);
         let hours = self.rates.keys().copied();
         let hours = hours.filter(|hour| counts(stale, *hour) && *hour <= until);
-        let hours: Vec<Micros> = hours.collect();
+        let mut hours: Vec<Micros> = hours.collect();
+        // From the end that the tally is nearer to.
+        let nearness = |hour: Option<&Micros>| Some(hour?.abs_diff(self.tally.as_ref()?.0));
+        if nearness(hours.last()) < nearness(hours.first()) {
+            hours.reverse();
+        }
         let mut changed = HashSet::new();
         for hour in hours {
             let rates = Arc::new(self.make(hour));
@@ -175,65 +189,81 @@ impl Usual {
         rates
     }
 
-    fn make(&self, hour: Micros) -> Rates {
-        let end = hour.saturating_sub(CLOSED);
-        let known = self.hours.range(end.saturating_sub(HISTORY)..end);
-        let mut first = None;
-        let mut rules: HashMap<u64, f64, RandomState> = HashMap::default();
-        let mut daily: HashMap<(u64, Micros), u32, RandomState> = HashMap::default();
-        let mut each: HashMap<u64, HashMap<u64, u64, RandomState>, RandomState> = HashMap::default();
-        for (hour, firings) in known {
-            first = first.or(Some(*hour));
-            let day = hour.div_euclid(24 * time::HOUR);
-            for (rule, who) in firings.values() {
-                *rules.entry(*rule).or_default() += 1.0;
-                *each.entry(*who).or_default().entry(*rule).or_default() += 1;
-                let count = daily.entry((*who, day)).or_default();
-                *count = (*count + 1).min(DAILY_MAX);
-            }
-        }
-        let hours = first.map_or(0, |first| end.saturating_sub(first) / time::HOUR) as f64;
-        let rate = |findings: f64| rounded((findings + PRIOR_FINDINGS) / (hours + PRIOR_HOURS));
+    fn make(&mut self, hour: Micros) -> Rates {
+        let known = known_at(hour);
+        let tally = self.tally(hour);
+        let (all, same) = tally.pairs();
         // Firings of rules that are no more usual.
         let mut by_count: BTreeMap<u64, f64> = BTreeMap::new();
-        for count in rules.values() {
-            *by_count.entry(*count as u64).or_default() += count;
+        for (_, count) in tally.rules() {
+            *by_count.entry(count).or_default() += count as f64;
         }
+        let rules: Vec<(u64, u64)> = tally.rules().collect();
+        let first = self.hours.range(known.clone()).next().map(|(first, _)| *first);
+        let hours = first.map_or(0, |first| known.end.saturating_sub(first) / time::HOUR) as f64;
+        let rate = |findings: f64| rounded((findings + PRIOR_FINDINGS) / (hours + PRIOR_HOURS));
         let mut sum = 0.0;
         for firings in by_count.values_mut() {
             sum += *firings;
             *firings = rate(sum);
         }
         let of = rules.into_iter();
-        let of = of.filter_map(|(rule, count)| Some((rule, *by_count.get(&(count as u64))?)));
+        let of = of.filter_map(|(rule, count)| Some((rule, *by_count.get(&count)?)));
         let mut own = HashMap::default();
-        for (who, rules) in each {
-            let mut rules: Vec<(u64, u64)> = rules.into_iter().map(|(rule, count)| (count, rule)).collect();
-            rules.sort_unstable();
+        for (who, counts) in tally.own() {
+            let mut counts: Vec<(u64, u64)> = counts.map(|(rule, count)| (count, rule)).collect();
+            counts.sort_unstable();
             let mut firings = 0;
-            for equal in rules.chunk_by(|a, b| a.0 == b.0) {
+            for equal in counts.chunk_by(|a, b| a.0 == b.0) {
                 firings += equal.iter().map(|(count, _)| count).sum::<u64>();
-                let often = rounded(firings as f64 / (hours + PRIOR_HOURS));
-                own.extend(
-                    equal
-                        .iter()
-                        .filter(|_| firings > 1)
-                        .map(|(_, rule)| ((*rule, who), often)),
-                );
+                let often = rounded(DAYTIME * firings as f64 / (hours + PRIOR_HOURS));
+                let several = equal.iter().filter(|_| firings > 1);
+                own.extend(several.map(|(_, rule)| ((*rule, who), often)));
             }
         }
         Rates {
             of: of.collect(),
             unseen: rate(0.0),
             own,
-            population: rounded(population(daily)),
+            population: rounded(population(all, same)),
         }
+    }
+
+    /// The sums that say what is usual at an hour: those of the hour that was asked for last, without what only that one knows and with
+    /// what only this one does.
+    fn tally(&mut self, hour: Micros) -> &Tally {
+        let to = known_at(hour);
+        let (at, mut tally) = self.tally.take().unwrap_or((hour, Tally::default()));
+        let from = known_at(at);
+        let is_near = tally.rules().next().is_some() && from.start.max(to.start) < from.end.min(to.end);
+        let (gone, come) = match is_near {
+            true if from.start <= to.start => (from.start..to.start, from.end..to.end),
+            true => (to.end..from.end, to.start..from.start),
+            false => {
+                tally = Tally::default();
+                (to.end..to.end, to)
+            }
+        };
+        for (hour, firings) in self.hours.range(gone) {
+            firings.values().for_each(|firing| tally.remove(*hour, *firing));
+        }
+        for (hour, firings) in self.hours.range(come) {
+            firings.values().for_each(|firing| tally.add(*hour, *firing));
+        }
+        &self.tally.insert((hour, tally)).1
     }
 
     /// Forgets what says nothing of findings at `oldest` and later.
     pub fn forget_before(&mut self, oldest: Micros) {
+        let start = history_start(oldest);
         self.rates = self.rates.split_off(&hour_of(oldest));
-        self.hours = self.hours.split_off(&history_start(oldest));
+        self.hours = self.hours.split_off(&start);
+        self.tally = self.tally.take().filter(|(of, _)| known_at(*of).start >= start);
+    }
+
+    /// How many are counted.
+    pub fn firings(&self) -> usize {
+        self.hours.values().map(BTreeMap::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -246,19 +276,19 @@ pub fn history_start(oldest: Micros) -> Micros {
     hour_of(oldest).saturating_sub(CLOSED).saturating_sub(HISTORY)
 }
 
+/// The hours that say what is usual at another.
+fn known_at(hour: Micros) -> Range<Micros> {
+    let end = hour.saturating_sub(CLOSED);
+    end.saturating_sub(HISTORY)..end
+}
+
 /// Whether an hour is over for long enough to say what is usual at another.
 fn counts(hour: Micros, at: Micros) -> bool {
     hour < at.saturating_sub(CLOSED)
 }
 
 /// Among how many the firings are spread: of all pairs, those that fell on one identity are one in so many.
-fn population(daily: HashMap<(u64, Micros), u32, RandomState>) -> f64 {
-    let mut each: HashMap<u64, f64, RandomState> = HashMap::default();
-    for ((who, _), count) in daily {
-        *each.entry(who).or_default() += f64::from(count);
-    }
-    let all: f64 = each.values().sum();
-    let same: f64 = each.values().map(|count| count * (count - 1.0)).sum();
+fn population(all: f64, same: f64) -> f64 {
     (all * (all - 1.0).max(0.0) + PRIOR_POPULATION * PRIOR_PAIRS) / (same + PRIOR_PAIRS)
 }
 
@@ -277,5 +307,102 @@ impl Rate {
     /// How often in an hour it happens to one and the same identity.
     pub fn same(self) -> f64 {
         self.own.max(self.anybody / self.population)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::model::{EntityRole, RoledEntity, Severity};
+
+    fn found(random: &mut StdRng, hours: i64) -> Detection {
+        let time = random.random_range(0..hours) * time::HOUR;
+        Detection {
+            detection_id: String::new(),
+            tenant: "t".into(),
+            time,
+            plugin: "p".into(),
+            plugin_version: "1".into(),
+            rule: format!("r{}", random.random_range(0..6)),
+            severity: Severity::Low,
+            title: String::new(),
+            message: String::new(),
+            techniques: Vec::new(),
+            entities: vec![RoledEntity {
+                role: EntityRole::Actor,
+                entity: Entity::new("principal", &format!("p{}", random.random_range(0..30))),
+            }],
+            event_ids: Vec::new(),
+            layer: String::new(),
+            action: String::new(),
+            late: false,
+        }
+    }
+
+    /// What is added up bit by bit, and moved from hour to hour, is what is added up at once.
+    #[test]
+    fn rates_are_those_of_all_firings_however_they_were_asked_for() {
+        for seed in 0..5 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let (mut usual, mut all) = (Usual::default(), Vec::new());
+            let mut held: HashSet<Micros> = HashSet::new();
+            let mut oldest = Micros::MIN;
+            for round in 0..60 {
+                // The second half of the hours lies ahead of most findings.
+                for _ in 0..random.random_range(0..40) {
+                    let hours = if random.random_ratio(1, 20) { 600 } else { 1 + round * 5 };
+                    let detection = found(&mut random, hours);
+                    if detection.time >= history_start(oldest) {
+                        usual.learn(&detection);
+                        all.push(detection);
+                    }
+                }
+                let asked = hour_of(random.random_range(0..600 * time::HOUR)).max(oldest);
+                usual.at(asked);
+                held.insert(asked);
+                usual.take_changed();
+                if round == 40 {
+                    oldest = 100 * time::HOUR;
+                    usual.forget_before(oldest);
+                    held.retain(|hour| *hour >= oldest);
+                }
+                let mut anew = Usual::default();
+                for detection in all.iter().filter(|held| held.time >= history_start(oldest)) {
+                    anew.learn(detection);
+                }
+                for hour in &held {
+                    assert!(
+                        usual.at(*hour) == anew.at(*hour),
+                        "seed {seed}, round {round}, hour {hour}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_too_many_firings_of_an_hour_the_same_stay() {
+        let of = |numbers: &mut dyn Iterator<Item = usize>| {
+            let mut usual = Usual::default();
+            // It is asked for before, and follows.
+            usual.at(5 * time::HOUR);
+            for number in numbers {
+                let mut detection = found(&mut StdRng::seed_from_u64(0), 1);
+                detection.rule = format!("r{number}");
+                usual.learn(&detection);
+            }
+            usual.take_changed();
+            usual
+        };
+        const ALL: usize = FIRINGS_MAX + 500;
+        let (mut up, mut down) = (of(&mut (0..ALL)), of(&mut (0..ALL).rev()));
+        assert_eq!((up.firings(), down.firings()), (FIRINGS_MAX, FIRINGS_MAX));
+        assert!(up.at(5 * time::HOUR) == down.at(5 * time::HOUR));
+        assert_eq!(up.at(5 * time::HOUR).of.len(), FIRINGS_MAX);
+        up.forget_before(9 * 24 * time::HOUR);
+        assert_eq!(up.firings(), 0);
     }
 }

@@ -16,6 +16,7 @@ mod score;
 mod sets;
 mod sharing;
 mod split;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -88,6 +89,8 @@ pub struct GraphSize {
     /// Those of the detections that only repeat another.
     pub repeats: usize,
     pub incidents: usize,
+    /// Findings that say how usual others are, each rule and identity once an hour; longer than the findings themselves.
+    pub firings: usize,
     /// Facts that were let go of too early, for want of memory: what came later could not be linked to them.
     pub evicted: u64,
 }
@@ -97,6 +100,7 @@ const ENTITY_BYTES: usize = 600;
 const EDGE_BYTES: usize = 300;
 const DETECTION_BYTES: usize = 2_000;
 const REPEAT_BYTES: usize = 64;
+const FIRING_BYTES: usize = 250;
 
 impl GraphSize {
     /// What the graph takes in memory, roughly.
@@ -105,6 +109,7 @@ impl GraphSize {
             + self.edges * EDGE_BYTES
             + (self.detections - self.repeats) * DETECTION_BYTES
             + self.repeats * REPEAT_BYTES
+            + self.firings * FIRING_BYTES
     }
 }
 
@@ -252,6 +257,7 @@ impl Correlator {
             size.detections += tenant.graph.detections();
             size.repeats += tenant.graph.repeats();
             size.incidents += tenant.incidents.len();
+            size.firings += tenant.usual.firings();
         }
         size
     }

@@ -437,6 +437,13 @@ fn what_is_old_is_let_go_and_a_young_incident_keeps_its_members() {
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].detection_ids.len(), 3);
     correlator.expire(30 * HOUR);
+    let size = correlator.size();
+    assert!(
+        size.firings > 0 && size.bytes() > 0,
+        "what is usual is remembered for longer: {size:?}"
+    );
+    assert_eq!(GraphSize { firings: 0, ..size }, GraphSize::default());
+    correlator.expire(10 * 24 * HOUR);
     assert_eq!(correlator.size(), GraphSize::default());
 }
 

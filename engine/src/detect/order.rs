@@ -13,6 +13,7 @@ use super::layout::{LaidBatch, LaidColumn, LaidText, column, text_at, times};
 use super::manifest::PluginManifest;
 use super::reorder::{ReorderBuffer, WAITING_BYTES_MAX, order};
 use super::runner::Runner;
+use crate::model::event::is_future;
 use crate::model::{EventSchema, Micros, time};
 
 /// Shards of every plugin that keeps state. Part of what is saved: changing it loses the states.
@@ -135,7 +136,8 @@ impl Ordered {
     ) -> Result<(), ArrowError> {
         let batch = take_record_batch(&events.project(&self.columns)?, &UInt32Array::from(rows.to_vec()))?;
         // A time that lies in the future is not to be believed: waiting for it would never end.
-        let future = future_rows(events, rows);
+        let is_future = is_future(events);
+        let future = rows.iter().map(|row| is_future(*row as usize));
         let released = self.released;
         let late: Vec<bool> = times(&batch)
             .iter()
@@ -167,13 +169,12 @@ impl Ordered {
     /// bound, which held when they waited, is left out and counted.
     pub fn refeed(&mut self, runner: &mut Runner, events: &RecordBatch, rows: &[u32]) -> Result<(), ArrowError> {
         let Some(after) = self.refeed_after else { return Ok(()) };
-        let future = future_rows(events, rows);
+        let is_future = is_future(events);
         let times = times(events);
         let rows: Vec<u32> = rows
             .iter()
-            .zip(future)
-            .filter(|(row, future)| !future && times[**row as usize] > after)
-            .map(|(row, _)| *row)
+            .filter(|row| !is_future(**row as usize) && times[**row as usize] > after)
+            .copied()
             .collect();
         if self.waiting.bytes() > 2 * WAITING_BYTES_MAX {
             runner.counters.rows_unseen += rows.len() as u64;
@@ -222,22 +223,6 @@ impl Ordered {
         due.iter().for_each(|batch| route(runner, batch, false, output));
         Ok(())
     }
-}
-
-/// Which rows say of themselves that their time is in the future.
-fn future_rows(events: &RecordBatch, rows: &[u32]) -> Vec<bool> {
-    let flags = column(events, "flags").as_list::<i32>();
-    let texts: &StringViewArray = flags.values().as_string_view();
-    rows.iter()
-        .map(|row| {
-            let row = *row as usize;
-            let range = flags.value_offsets()[row] as usize..flags.value_offsets()[row + 1] as usize;
-            flags.is_valid(row)
-                && range
-                    .into_iter()
-                    .any(|item| texts.is_valid(item) && texts.value(item) == "future_time")
-        })
-        .collect()
 }
 
 /// Shows the rows, which are in order, to the shards that their keys belong to.

@@ -35,7 +35,7 @@ impl Newest {
                 status: incident.status,
                 severity: incident.severity,
                 told: !incident.case.withheld || before.is_some_and(|before| before.standing.told),
-                silenced: !incident.case.silences.is_empty(),
+                silenced: incident.case.is_silenced(),
             },
         }
     }

@@ -45,7 +45,7 @@ fn limited(incident: &Incident, most: usize) -> Value {
     let case = &incident.case;
     let (status, status_id) = match incident.status {
         // OCSF has no word for it here.
-        IncidentStatus::Open if !case.silences.is_empty() && !case.status.is_done() => ("Silenced", 99),
+        IncidentStatus::Open if case.is_silenced() && !case.status.is_done() => ("Silenced", 99),
         IncidentStatus::Open => (case.status.text(), case.status.id()),
         _ => (WorkflowStatus::Closed.text(), WorkflowStatus::Closed.id()),
     };
@@ -86,10 +86,15 @@ fn limited(incident: &Incident, most: usize) -> Value {
     let note = |change: &Change| change.note.clone();
     let detail = match (&incident.merged_into, incident.status) {
         (Some(into), _) => Some(format!("merged into incident {into}")),
-        (None, IncidentStatus::Dissolved) => {
-            Some("dissolved: what linked its findings turned out to be shared by many".into())
+        (None, IncidentStatus::Dissolved) => Some(
+            "dissolved: what linked its findings turned out to be shared by many, or what they show to be usual".into(),
+        ),
+        _ => {
+            let note = change.filter(|change| change.by == ENGINE).and_then(note);
+            let inhibited = (!case.inhibited.is_empty()).then(|| format!("inhibited by {}", case.inhibited.join(", ")));
+            let details: Vec<String> = note.into_iter().chain(inhibited).collect();
+            (!details.is_empty()).then(|| details.join("; "))
         }
-        _ => change.filter(|change| change.by == ENGINE).and_then(note),
     };
     let verdict = match incident.merged_into {
         Some(_) => Some(Verdict::Duplicate),

@@ -51,7 +51,7 @@ impl Pace {
                 && incident.severity <= sent.severity
                 && incident.status == sent.status
                 && incident.case.status == sent.workflow
-                && incident.case.silences.is_empty() != sent.silenced
+                && incident.case.is_silenced() == sent.silenced
                 && incident.case.change.is_none()
         });
         let due = held_back.map(|sent| sent.at + self.interval);
@@ -79,7 +79,7 @@ impl Pace {
                 status: incident.status,
                 workflow: incident.case.status,
                 severity: incident.severity,
-                silenced: !incident.case.silences.is_empty(),
+                silenced: incident.case.is_silenced(),
             };
             self.sent.insert(incident.incident_id.clone(), sent);
         }

@@ -70,11 +70,7 @@ fn finding(id: &str, minute: i64, rule: &str, title: &str, techniques: &[&str]) 
 
 fn incident() -> Incident {
     Incident {
-        incident_id: "00112233445566778899aabbccddeeff".into(),
         tenant: "default".into(),
-        revision: 0,
-        status: IncidentStatus::Open,
-        severity: Severity::High,
         score: 71.5,
         score_parts: vec![ScorePart {
             name: "severity".into(),
@@ -95,10 +91,6 @@ fn incident() -> Incident {
             "principal:eve@example.com".into(),
         ],
         layers: vec!["cloud".into(), "gateway".into(), "vector_db".into()],
-        detection_ids: vec!["d1".into(), "d2".into(), "d3".into()],
-        folds: vec![Id(1), Id(2), Id(3)],
-        detection_count: 3,
-        merged_into: None,
         path: vec![
             step(
                 1,
@@ -142,7 +134,7 @@ fn incident() -> Incident {
                 ..finding("d3", 9, "mass-read", "A mass read", &["T1078.004", "T1530"])
             },
         ],
-        case: Case::default(),
+        ..Incident::bare("00112233445566778899aabbccddeeff", &["d1", "d2", "d3"])
     }
 }
 

@@ -164,8 +164,11 @@ pub struct Case {
     pub status: WorkflowStatus,
     pub assignee: Option<String>,
     pub verdict: Option<Verdict>,
-    /// Ids of the silences that cover its findings, all of them; empty where one is not covered.
+    /// Ids of the silences that cover its findings, all of them but for those that are inhibited; empty where one is neither.
     pub silences: Vec<String>,
+    /// Names of the inhibitions that hold those of its findings back which no silence covers; empty where one is not held back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inhibited: Vec<String>,
     /// What made this revision, where it was not evidence alone.
     pub change: Option<Change>,
     /// Receivers are not sent this revision. Not of its content.
@@ -178,6 +181,11 @@ impl Case {
     /// Nothing was ever said of it.
     pub fn is_plain(&self) -> bool {
         *self == Case::default()
+    }
+
+    /// Every one of its findings is silenced or inhibited.
+    pub fn is_silenced(&self) -> bool {
+        !self.silences.is_empty() || !self.inhibited.is_empty()
     }
 
     /// Somebody decided something that holds until somebody decides otherwise.
@@ -206,7 +214,7 @@ pub struct Standing {
     pub severity: Severity,
     /// Receivers were sent a revision of it.
     pub told: bool,
-    /// All of its findings are covered by silences.
+    /// All of its findings are silenced or inhibited.
     pub silenced: bool,
 }
 

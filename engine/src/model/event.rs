@@ -122,6 +122,17 @@ impl EventSchema {
         declared.chain(["session"]).collect()
     }
 
+    /// Kinds of entities that can be persons.
+    pub fn personal_kinds(&self) -> BTreeSet<&str> {
+        let columns = self.columns.iter().filter(|column| column.personal);
+        let mut kinds: BTreeSet<&str> = columns.filter_map(|column| column.entity.as_deref()).collect();
+        // What a principal's ARN of an assumed role is: its name is often a person's.
+        if kinds.contains("principal") {
+            kinds.insert("session");
+        }
+        kinds
+    }
+
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
@@ -174,6 +185,20 @@ impl EventBatch {
     pub fn text_at(&self, name: &str, row: usize) -> Option<&str> {
         let column = self.text(name);
         column.is_valid(row).then(|| column.value(row))
+    }
+}
+
+/// Says of each row of events whether its time is flagged as one of the future, which says nothing of how far time has come.
+pub fn is_future(events: &RecordBatch) -> impl Fn(usize) -> bool {
+    let flags = events.column_by_name("flags");
+    let flags = flags.and_then(|flags| flags.as_list_opt::<i32>());
+    move |row| {
+        let Some(flags) = flags.filter(|flags| flags.is_valid(row)) else {
+            return false;
+        };
+        let mut items = flags.value_offsets()[row] as usize..flags.value_offsets()[row + 1] as usize;
+        let texts: &StringViewArray = flags.values().as_string_view();
+        items.any(|item| texts.is_valid(item) && texts.value(item) == "future_time")
     }
 }
 

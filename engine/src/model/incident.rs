@@ -13,7 +13,7 @@ pub enum IncidentStatus {
     Open,
     /// Its detections belong to the incident named by `merged_into`.
     Merged,
-    /// New evidence took its links away: what held it together turned out to be shared by many.
+    /// New evidence took it apart: what held it together turned out to be shared by many, or what it shows to be usual.
     Dissolved,
 }
 
@@ -117,6 +117,35 @@ impl Incident {
         // What the engine notes of itself it notes again after a crash, of another moment.
         content.case.change = content.case.change.filter(|change| change.by != ENGINE);
         Id::of(&[&serde_json::to_vec(&content).unwrap_or_default()])
+    }
+}
+
+#[cfg(test)]
+impl Incident {
+    /// An open one of tenant `t` that says nothing but what it is made of.
+    pub fn bare(id: &str, members: &[&str]) -> Incident {
+        Incident {
+            incident_id: id.to_owned(),
+            tenant: "t".to_owned(),
+            revision: 0,
+            status: IncidentStatus::Open,
+            severity: Severity::High,
+            score: 1.0,
+            score_parts: Vec::new(),
+            title: String::new(),
+            first_time: 10,
+            last_time: 10,
+            techniques: Vec::new(),
+            entities: Vec::new(),
+            layers: Vec::new(),
+            detection_ids: members.iter().map(|id| (*id).to_owned()).collect(),
+            folds: members.iter().map(|id| Id::of_text(id)).collect(),
+            detection_count: members.len() as u64,
+            merged_into: None,
+            path: Vec::new(),
+            findings: Vec::new(),
+            case: Case::default(),
+        }
     }
 }
 

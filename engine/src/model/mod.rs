@@ -25,6 +25,6 @@ pub use offsets::{InputId, InputOffset, Offsets};
 pub use raw::{Attributes, Payload, Position, RawBatch};
 pub use relation::{RELATION_KINDS, Relation, RelationSet};
 pub use severity::Severity;
-pub use silence::{Silence, SilencePart};
+pub use silence::{About, Silence, SilencePart};
 pub use text::{harmless, one_line, shorten_hashes};
 pub use time::Micros;

@@ -1,5 +1,6 @@
 //! Silences: findings that somebody answers for not wanting incidents of, until an event time.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::case::Change;
@@ -58,8 +59,9 @@ impl Silence {
 
     /// Whether it covers the detection: of each kind of entity that it names, all that the detection is about are among those named. A
     /// function of the detection alone, so that order, batches and restarts do not show.
-    pub fn holds(&self, detection: &Detection) -> bool {
-        if self.tenant != detection.tenant || detection.time >= self.expires || !self.is_of(detection) {
+    pub fn holds(&self, about: &About<'_>) -> bool {
+        let detection = about.detection;
+        if detection.time >= self.expires || self.tenant != detection.tenant || !self.is_of(detection) {
             return false;
         }
         if self.entities.is_empty() {
@@ -69,10 +71,10 @@ impl Silence {
         if detection.entities.len() >= ENTITIES_PER_DETECTION_MAX {
             return false;
         }
-        let about = about(detection);
+        let by_kind = about.by_kind();
         let mut kinds = self.entities.iter().filter_map(|text| text.split_once(':'));
         kinds.all(|(kind, _)| {
-            about
+            by_kind
                 .get(kind)
                 .is_some_and(|named| named.iter().all(|entity| self.entities.binary_search(entity).is_ok()))
         })
@@ -92,7 +94,7 @@ impl Silence {
         if detection.entities.len() >= ENTITIES_PER_DETECTION_MAX {
             return None;
         }
-        let about = about(detection).into_iter().filter(|(kind, _)| *kind != FLEETING);
+        let about = by_kind(detection).into_iter().filter(|(kind, _)| *kind != FLEETING);
         let mut entities: Vec<String> = about.flat_map(|(_, named)| named).collect();
         entities.sort();
         entities.dedup();
@@ -111,8 +113,27 @@ impl Silence {
     }
 }
 
+/// A detection that silences are held against, and what it is about: worked out when the first of them asks, for there may be many.
+pub struct About<'d> {
+    detection: &'d Detection,
+    by_kind: OnceCell<BTreeMap<&'d str, Vec<String>>>,
+}
+
+impl<'d> About<'d> {
+    pub fn new(detection: &'d Detection) -> About<'d> {
+        About {
+            detection,
+            by_kind: OnceCell::new(),
+        }
+    }
+
+    fn by_kind(&self) -> &BTreeMap<&'d str, Vec<String>> {
+        self.by_kind.get_or_init(|| by_kind(self.detection))
+    }
+}
+
 /// By kind, what a detection is about: who acted, and where nobody of a kind did, all that it names.
-fn about(detection: &Detection) -> BTreeMap<&str, Vec<String>> {
+fn by_kind(detection: &Detection) -> BTreeMap<&str, Vec<String>> {
     let mut about: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let is_actor = |role: EntityRole| role == EntityRole::Actor;
     for held in &detection.entities {
@@ -180,7 +201,7 @@ mod tests {
             (taught.rule.as_str(), taught.reason.as_str()),
             ("p/r", "verdict Benign")
         );
-        let holds = |entities: &[(EntityRole, &str)]| taught.holds(&detection(entities));
+        let holds = |entities: &[(EntityRole, &str)]| taught.holds(&About::new(&detection(entities)));
         assert!(holds(&[bob, home]));
         assert!(holds(&[bob, home, (Target, "principal:eve")]), "bob acted");
         assert!(!holds(&[bob, home, (Actor, "principal:eve")]), "so did eve");
@@ -204,7 +225,10 @@ mod tests {
                 ..seen.clone()
             },
         ] {
-            assert!(taught.holds(&seen) && !taught.holds(&other), "{other:?}");
+            assert!(
+                taught.holds(&About::new(&seen)) && !taught.holds(&About::new(&other)),
+                "{other:?}"
+            );
         }
         assert_eq!(
             Silence::taught(&detection(&[(Context, "conversation:c")]), "i", &change(Some(100))),
@@ -214,7 +238,7 @@ mod tests {
         assert_eq!(Silence::taught(&seen, "i", &change(None)), None);
         // A value that looks like a pattern is none.
         let star = Silence::taught(&detection(&[(Actor, "principal:*")]), "i", &change(Some(100))).unwrap();
-        assert!(!star.holds(&detection(&[bob])));
+        assert!(!star.holds(&About::new(&detection(&[bob]))));
     }
 
     #[test]
@@ -233,7 +257,7 @@ mod tests {
                 entities: Vec::new(),
                 ..Silence::taught(&seen, "i", &change(Some(100))).unwrap()
             };
-            assert_eq!(silence.holds(&seen), holds, "{rule}");
+            assert_eq!(silence.holds(&About::new(&seen)), holds, "{rule}");
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::model::text::is_like;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<str>,
@@ -22,21 +24,7 @@ impl Pattern {
         if self.exact {
             return *self.text.as_bytes() == *value;
         }
-        let mut parts = self.text.as_bytes().split(|byte| *byte == b'*');
-        let Some(mut rest) = parts.next().and_then(|first| value.strip_prefix(first)) else {
-            return false;
-        };
-        let Some(last) = parts.next_back() else {
-            return rest.is_empty();
-        };
-        // What stands between two stars is taken where it comes first: that leaves the most to the others.
-        for part in parts.filter(|part| !part.is_empty()) {
-            match rest.windows(part.len()).position(|window| window == part) {
-                Some(found) => rest = &rest[found + part.len()..],
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
+        is_like(value, self.text.as_bytes())
     }
 }
 

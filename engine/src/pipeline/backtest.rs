@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 
 use super::PipelineError;
-use super::boot::{at, columns, learn};
+use super::boot::{at, columns};
 use super::history::{self, Replayed, Span};
 use crate::config::{CorrelateSettings, HIDDEN};
 use crate::correlate::Correlator;
@@ -97,7 +97,7 @@ pub async fn backtest(
         let first = facts.iter().map(|detection| detection.time).min();
         let mut correlator = Correlator::new(settings.clone());
         if let Some(first) = first {
-            learn(session, &mut correlator, first, span.from.unwrap_or(first).max(first)).await?;
+            history::learn(session, &mut correlator, first, span.from.unwrap_or(first).max(first)).await?;
         }
         correlator.apply(facts, relations.clone());
         let mut incidents = correlator.changes();
@@ -291,26 +291,8 @@ mod tests {
 
     fn incident(members: &[&str], severity: Severity) -> Incident {
         Incident {
-            incident_id: members[0].to_owned(),
-            tenant: "default".into(),
-            revision: 0,
-            status: IncidentStatus::Open,
             severity,
-            score: 1.0,
-            score_parts: Vec::new(),
-            title: "t".into(),
-            first_time: 1,
-            last_time: 2,
-            techniques: Vec::new(),
-            entities: Vec::new(),
-            layers: Vec::new(),
-            detection_ids: members.iter().map(|id| (*id).to_owned()).collect(),
-            folds: members.iter().map(|id| Id::of_text(id)).collect(),
-            detection_count: members.len() as u64,
-            merged_into: None,
-            path: Vec::new(),
-            findings: Vec::new(),
-            case: Default::default(),
+            ..Incident::bare(members[0], members)
         }
     }
 

@@ -18,6 +18,7 @@ use super::PipelineError;
 use super::commit::Committer;
 use super::epoch::EpochRows;
 use super::history::{self, Span};
+use super::inhibits;
 use super::lookups;
 use super::run::Engine;
 use super::sequences::{self, SequenceReloads};
@@ -36,6 +37,7 @@ use crate::sequence::Sequences;
 use crate::source::{self, Progress};
 use crate::source_health::{SourceHealth, Watched};
 use crate::store::{self, Recovered, Store, StoreError, Table, Views};
+use crate::triage::Inhibits;
 
 /// How far back ids of events are looked up at first; further, until as many are known as a run remembers.
 const DEDUPE_SPAN: Micros = 24 * time::HOUR;
@@ -67,7 +69,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     let mut waiting = Waiting::default();
     let views = store.views();
     let mut journal = Journal::open(&dir.join("journal"))?;
-    let mut correlator = Correlator::new(settings.correlate.clone());
+    let mut correlator = Correlator::new(redactor.correlate(&settings.correlate));
     let mut epoch = EpochRows::new(recovered.epoch + 1);
     let mut index = Index::open_or_create(&dir.join("index"))?;
 
@@ -77,7 +79,8 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
     // What was journaled after the last durable epoch may have left already: the tables must come to know it.
     let unstored = journal.unstored(|id, revision| revisions.get(id).is_some_and(|newest| *newest >= revision))?;
     epoch.add_incidents(&unstored, now())?;
-    let triage = super::desk::restore(&session, &unstored).await?;
+    let inhibits = Inhibits::new(detectors.rules().settings().inhibits.clone());
+    let mut triage = super::desk::restore(&session, &unstored, inhibits).await?;
     if index.committed_epoch() != Some(recovered.epoch) {
         index.clear()?;
         index.apply(&incidents(&session, "true").await?)?;
@@ -90,6 +93,12 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
             .get(WATERMARK)
             .and_then(|bytes| bytes.as_ref().try_into().ok());
         let watermark = watermark.map(Micros::from_le_bytes);
+        if !triage.inhibits.settings().is_empty() {
+            let newest = newest_time(&session).await?.unwrap_or(Micros::MIN);
+            let complete = watermark.map_or(newest, |watermark| watermark.min(newest));
+            let oldest = inhibits::oldest(&settings.correlate, complete);
+            inhibits::add_stored(&session, &mut triage.inhibits, (oldest, Micros::MAX)).await?;
+        }
         resume(
             &session,
             &mut normalizer,
@@ -241,7 +250,7 @@ pub(super) async fn remember_incidents(
     journal: &mut Journal,
 ) -> Result<HashMap<String, u32>, PipelineError> {
     let mut newest = HashMap::new();
-    let sql = "SELECT i.incident_id, i.content_id, i.status, i.severity, i.revision, t.told, i.silenced_by IS NOT NULL AS silenced \
+    let sql = "SELECT i.incident_id, i.content_id, i.status, i.severity, i.revision, t.told, coalesce(i.silenced_by, i.inhibited_by) IS NOT NULL AS silenced \
                FROM incidents i JOIN (SELECT incident_id, bool_or(coalesce(forwarded, true)) AS told FROM incident_revisions \
                GROUP BY incident_id) t ON i.incident_id = t.incident_id";
     let mut batches = stream(session, sql).await?;
@@ -370,34 +379,12 @@ async fn resume(
         "SELECT {} FROM stored.relation_parts WHERE bucket >= {relations_start}",
         columns(Table::RelationParts)
     );
-    learn(session, correlator, oldest, complete).await?;
+    history::learn(session, correlator, oldest, complete).await?;
     correlator.resume(
         store::detections_from_batches(&query::sql(session, &detections).await?)?,
         store::relations_from_batches(&query::sql(session, &relations).await?)?,
         incidents(session, &young).await?,
     );
-    Ok(())
-}
-
-/// Tells what is usual when the oldest finding that can still be linked was made, from those before it and up to `until`.
-pub(super) async fn learn(
-    session: &SessionContext,
-    correlator: &mut Correlator,
-    oldest: Micros,
-    until: Micros,
-) -> Result<(), PipelineError> {
-    let past = format!(
-        "SELECT {} FROM stored.detections WHERE time >= {} AND time <= {}",
-        columns(Table::Detections),
-        at(Correlator::history_start(oldest)),
-        at(until)
-    );
-    let mut batches = stream(session, &past).await?;
-    while let Some(batch) = batches.next().await {
-        for detection in store::detections_from_batches(&[batch.map_err(QueryError::from)?])? {
-            correlator.learn(&detection);
-        }
-    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use datafusion::prelude::SessionContext;
 use super::PipelineError;
 use super::boot::{FOLDED_EVIDENCE, columns, incidents, newest_time, now, remember_incidents};
 use super::epoch::EpochRows;
+use super::inhibits;
 use super::run::Engine;
 use super::waiting::MARK;
 use crate::correlate::{self, Correlator};
@@ -23,7 +24,7 @@ use crate::redact;
 use crate::search::Index;
 use crate::serve::Ask;
 use crate::store::{self, Store, Table};
-use crate::triage::{Facts, SILENCES_MAX, Triage, Updated};
+use crate::triage::{Facts, Inhibits, SILENCES_MAX, Triage, Updated};
 
 /// Merges that are followed from an incident to the one that has its findings now.
 const MERGES_MAX: usize = 64;
@@ -86,7 +87,11 @@ impl Engine {
         let mut stored = HashMap::new();
         match self.parts.correlator.incident(&incident.incident_id) {
             Some(held) => incident = held.clone(),
-            None => stored = complete(session, &mut incident).await?,
+            None => {
+                stored = complete(session, &mut incident).await?;
+                let span = (incident.first_time, incident.last_time);
+                inhibits::add_stored(session, &mut self.parts.triage.inhibits, span).await?;
+            }
         }
         let parts = &mut self.parts;
         let facts = Facts {
@@ -129,7 +134,8 @@ pub async fn carry_out(dir: &Path, command: Command) -> Result<Outcome, Pipeline
     let mut journal = Journal::open(&dir.join("journal"))?;
     let revisions = remember_incidents(&session, &mut journal).await?;
     let unstored = journal.unstored(|id, revision| revisions.get(id).is_some_and(|newest| *newest >= revision))?;
-    let mut triage = restore(&session, &unstored).await?;
+    let inhibits = Inhibits::new(inhibits::stored(&session).await?);
+    let mut triage = restore(&session, &unstored, inhibits).await?;
     // As a start of the engine does it.
     if !unstored.is_empty() {
         let mut epoch = EpochRows::new(store.epoch() + 1);
@@ -144,6 +150,8 @@ pub async fn carry_out(dir: &Path, command: Command) -> Result<Outcome, Pipeline
             Err(refusal) => Err(refusal),
             Ok(mut incident) => {
                 let stored = complete(&session, &mut incident).await?;
+                let span = (incident.first_time, incident.last_time);
+                inhibits::add_stored(&session, &mut triage.inhibits, span).await?;
                 let facts = Facts {
                     find: &|_, id| stored.get(id),
                     standing: &|id| journal.standing(id),
@@ -194,24 +202,33 @@ fn add_silences(triage: &mut Triage, epoch: &mut EpochRows) -> Result<(), Pipeli
 }
 
 /// What was decided before, from the tables and from `unstored`, the revisions that a crash kept from them. With those it also kept the
-/// silences that they taught.
-pub(super) async fn restore(session: &SessionContext, unstored: &[Incident]) -> Result<Triage, PipelineError> {
-    let mut triage = Triage::default();
+/// silences that they taught. `inhibits`: those in force.
+pub(super) async fn restore(
+    session: &SessionContext,
+    unstored: &[Incident],
+    inhibits: Inhibits,
+) -> Result<Triage, PipelineError> {
+    let mut triage = Triage::new(inhibits);
     let held =
         format!("SELECT * FROM silences WHERE removed_by IS NULL ORDER BY expires DESC, silence LIMIT {SILENCES_MAX}");
     let held = query::sql(session, &held).await?;
     triage.silences.restore(store::silences_from_batches(&held)?);
     const KEPT: &str = "workflow_status <> 'New' OR assignee IS NOT NULL OR verdict IS NOT NULL";
     let revisions = format!("SELECT * FROM incidents WHERE {KEPT}");
-    let done = format!(
-        "SELECT * FROM {FOLDED_EVIDENCE} WHERE incident_id IN \
-         (SELECT incident_id FROM incidents WHERE workflow_status IN ('Resolved', 'Closed'))"
-    );
+    // Of what nobody works on any more, all that it had since then; what left it meanwhile too.
+    const KNOWN: &str = "SELECT e.incident_id, done.newest AS revision, min(e.position) AS position, \
+                         min(e.detection_id) AS detection_id, e.fold \
+                         FROM stored.incident_evidence e JOIN (SELECT incident_id, max(revision) AS newest, \
+                         max(CASE WHEN workflow_status IN ('Resolved', 'Closed') THEN 0 ELSE revision END) AS worked_on \
+                         FROM incident_revisions GROUP BY incident_id) done \
+                         ON e.incident_id = done.incident_id AND e.revision > done.worked_on \
+                         GROUP BY e.incident_id, done.newest, e.fold";
     let revisions = query::sql(session, &revisions).await?;
-    let evidence = query::sql(session, &done).await?;
+    let evidence = query::sql(session, KNOWN).await?;
     triage.learn(&store::incidents_from_batches(&revisions, &[], &evidence)?);
     triage.learn(unstored);
     for incident in unstored {
+        triage.inhibits.remember(incident);
         let change = incident.case.change.as_ref();
         if let Some(change) = change.filter(|change| change.silences_until.is_some()) {
             let detections = detections(session, &incident.detection_ids).await?;
@@ -369,4 +386,52 @@ fn remove(triage: &mut Triage, prefix: &str, by: &str) -> Outcome {
         id: removed.silence,
         ..Answer::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Case, IncidentStatus, Severity, Standing, WorkflowStatus};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_start_all_is_known_that_a_closed_incident_had_since_it_was_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(dir.path()).await.unwrap();
+        let revision = |revision: u32, status: WorkflowStatus, members: &[&str]| Incident {
+            revision,
+            case: Case {
+                status,
+                ..Case::default()
+            },
+            ..Incident::bare("i", members)
+        };
+        let mut epoch = EpochRows::new(store.epoch() + 1);
+        let revisions = [
+            revision(1, WorkflowStatus::New, &["a", "z"]),
+            revision(2, WorkflowStatus::Closed, &["a", "b"]),
+            revision(3, WorkflowStatus::Closed, &["a"]),
+        ];
+        epoch.add_incidents(&revisions, 0).unwrap();
+        store.commit_rows(epoch.seal().unwrap()).await.unwrap();
+        let session = query::session(store.views(), None, None).await.unwrap();
+        let triage = restore(&session, &[], Inhibits::default()).await.unwrap();
+        let standing = Standing {
+            status: IncidentStatus::Open,
+            severity: Severity::High,
+            told: true,
+            silenced: false,
+        };
+        let facts = Facts {
+            find: &|_, _| None,
+            standing: &|_| Some(standing),
+            backfill: false,
+            now: 0,
+        };
+        let judged = |members: &[&str]| {
+            let judged = triage.judge(vec![Incident::bare("i", members)], &[], &facts);
+            judged[0].case.status
+        };
+        assert_eq!(judged(&["a", "b"]), WorkflowStatus::Closed);
+        assert_eq!(judged(&["a", "z"]), WorkflowStatus::New, "it had left before");
+    }
 }

@@ -59,26 +59,10 @@ mod tests {
 
     fn incident(id: &str, severity: Severity, members: usize) -> Incident {
         Incident {
-            incident_id: id.into(),
-            tenant: "t".into(),
-            revision: 0,
-            status: IncidentStatus::Open,
             severity,
-            score: 1.0,
-            score_parts: Vec::new(),
-            title: String::new(),
-            first_time: 0,
-            last_time: 0,
-            techniques: Vec::new(),
-            entities: Vec::new(),
-            layers: Vec::new(),
             detection_ids: (0..members).map(|n| format!("d{n}")).collect(),
-            folds: Vec::new(),
             detection_count: members as u64,
-            merged_into: None,
-            path: Vec::new(),
-            findings: Vec::new(),
-            case: Default::default(),
+            ..Incident::bare(id, &[])
         }
     }
 

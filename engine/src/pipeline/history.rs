@@ -1,15 +1,19 @@
-//! Stored events, shown to detectors again as a run would have shown them: in the order of event time.
+//! What is stored, for those who were not there: events, shown to detectors again as a run would have shown them, in the order of event time;
+//! and findings, which say what is usual.
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
-use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
+use arrow::datatypes::Date32Type;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::PipelineError;
-use super::boot::{arrow_error, at, cast, newest_time, stream};
+use super::boot::{arrow_error, at, cast, columns, newest_time, stream};
+use crate::correlate::Correlator;
 use crate::detect::{DetectOutput, Detectors, Watermarks};
+use crate::model::event::is_future;
 use crate::model::{EventBatch, EventSchema, Micros, time, time::to_rfc3339};
 use crate::query::{self, QueryError};
+use crate::store::{self, Table};
 
 /// A span of event time: from the first up to, but not with, the second; `None`: without a bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +113,28 @@ pub async fn replay<E: From<PipelineError>>(
     Ok(replayed)
 }
 
+/// Tells what is usual when the oldest finding that can still be linked was made, from those before it and up to `until`.
+pub(super) async fn learn(
+    session: &SessionContext,
+    correlator: &mut Correlator,
+    oldest: Micros,
+    until: Micros,
+) -> Result<(), PipelineError> {
+    let past = format!(
+        "SELECT {} FROM stored.detections WHERE time >= {} AND time <= {}",
+        columns(Table::Detections),
+        at(Correlator::history_start(oldest)),
+        at(until)
+    );
+    let mut batches = stream(session, &past).await?;
+    while let Some(batch) = batches.next().await {
+        for detection in store::detections_from_batches(&[batch.map_err(QueryError::from)?])? {
+            correlator.learn(&detection);
+        }
+    }
+    Ok(())
+}
+
 /// The days that have events, in order: each from its first moment up to that of the next.
 async fn days(session: &SessionContext, span: Span) -> Result<Vec<Span>, PipelineError> {
     const DAY: Micros = 24 * time::HOUR;
@@ -147,15 +173,10 @@ fn whole(columns: &[usize], batch: &RecordBatch) -> Result<EventBatch, PipelineE
 
 /// The newest time that is not flagged as one of the future.
 fn believable(events: &EventBatch) -> Option<Micros> {
-    let flags = events.column("flags").as_list::<i32>();
-    let texts = flags.values().as_string_view();
-    let times = events.column("time").as_primitive::<TimestampMicrosecondType>();
-    let is_future = |row: usize| {
-        let items = flags.value_offsets()[row] as usize..flags.value_offsets()[row + 1] as usize;
-        items.into_iter().any(|item| texts.value(item) == "future_time")
-    };
+    let times = events.time().values();
+    let is_future = is_future(events.batch());
     (0..events.rows())
         .rev()
         .find(|row| !is_future(*row))
-        .map(|row| times.value(row))
+        .map(|row| times[row])
 }

@@ -8,6 +8,7 @@ mod desk;
 mod epoch;
 mod growth;
 mod history;
+mod inhibits;
 mod lookups;
 mod report;
 mod rules;

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use arrow::array::{AsArray, StringViewArray};
-
 use super::boot::now;
 use super::run::Engine;
 use crate::detect::{self, PluginStatus};
 use crate::lookup::LookupStatus;
 use crate::model::detection::SEQUENCE;
-use crate::model::{Detection, EventBatch, InputOffset, Micros, RawBatch, time};
+use crate::model::event::is_future;
+use crate::model::{Detection, InputOffset, Micros, RawBatch, time};
 use crate::normalize::Normalized;
 use crate::serve::{Health, LookupFigures, Part, PluginFigures, STALE_AFTER, SinkFigures, State};
 use crate::source::Harm;
@@ -30,7 +29,9 @@ impl Engine {
         source.events.inc_by(decoded.events.rows() as u64);
         source.rejected.inc_by(decoded.rejected.len() as u64);
         source.duplicates.inc_by(decoded.duplicates);
-        source.future.inc_by(future_events(&decoded.events));
+        let is_future = is_future(decoded.events.batch());
+        let future = (0..decoded.events.rows()).filter(|row| is_future(*row));
+        source.future.inc_by(future.count() as u64);
         // Files are many, and each is read once.
         if !matches!(raw.next, InputOffset::File { .. }) {
             let metrics = &self.parts.serve.state.metrics;
@@ -291,14 +292,4 @@ fn plugin_figures(health: &detect::PluginHealth) -> PluginFigures {
         retries: health.counters.retries,
         log_dropped: health.counters.log_dropped,
     }
-}
-
-/// How many of the events say of themselves that their time is in the future. Flags are rare: most batches have none.
-fn future_events(events: &EventBatch) -> u64 {
-    let flags = events.batch().column_by_name("flags");
-    let Some(flags) = flags.and_then(|flags| flags.as_list_opt::<i32>()) else {
-        return 0;
-    };
-    let texts: &StringViewArray = flags.values().as_string_view();
-    texts.iter().filter(|text| *text == Some("future_time")).count() as u64
 }

@@ -99,7 +99,7 @@ impl Engine {
             let batch = store::exceptions_to_batch(&rows, now, rules_time)?;
             parts.epoch.add(Table::ExceptionParts, batch);
         }
-        Ok(())
+        self.tell_inhibits(rules_time)
     }
 }
 

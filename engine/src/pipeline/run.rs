@@ -13,6 +13,7 @@ use super::boot::{WATERMARK, arrow_error, now};
 use super::commit::{Committer, Durable, Sealed};
 use super::epoch::EpochRows;
 use super::growth::Growth;
+use super::inhibits;
 use super::report::REPORT_INTERVAL;
 use super::sequences::{self, SequenceReloads};
 use super::servers::Servers;
@@ -97,6 +98,8 @@ pub struct Engine {
     moved: bool,
     /// When the rules that are in force came so, by the clock; `None` until they are in the tables.
     pub(super) rules_time: Option<Micros>,
+    /// Of which rules, by their time, inhibitions were told last, and which of them were active.
+    pub(super) inhibits_told: Option<(Micros, Vec<bool>)>,
     /// What the health of sequences said last.
     pub(super) sequences_told: Option<PluginHealth>,
 }
@@ -120,6 +123,7 @@ impl Engine {
             expired_at: None,
             moved: false,
             rules_time: None,
+            inhibits_told: None,
             sequences_told: None,
         }
     }
@@ -365,6 +369,7 @@ impl Engine {
         self.count_detections(&found.detections);
         let parts = &mut self.parts;
         parts.triage.silences.count(&found.detections);
+        parts.triage.inhibits.add(&found.detections);
         parts.epoch.add_detections(&found.detections)?;
         parts.epoch.add_relations(&found.relations);
         self.status
@@ -383,6 +388,7 @@ impl Engine {
             self.parts.sequences.hear(sequences::heard(&self.parts.detectors));
             self.rules_time = None;
             self.tell_rules()?;
+            self.replace_inhibits().await?;
         }
         if let Some(set) = self.parts.sequence_reloads.take() {
             self.seal().await?;
@@ -442,9 +448,15 @@ impl Engine {
         };
         let due = parts.triage.judge(due, &splits, &facts);
         self.journal(due)?;
+        // A source may be found behind what it holds back.
+        if self.parts.triage.inhibits.take_moved() {
+            self.review()?;
+        }
         let parts = &mut self.parts;
         if moved && let Some(watermark) = parts.times.overall() {
             parts.correlator.expire(watermark);
+            let oldest = inhibits::oldest(&parts.settings.correlate, watermark);
+            parts.triage.inhibits.forget_before(oldest);
             self.expired_at = Some(watermark);
         }
         self.parts.detectors.retry(began.into_std());

@@ -26,7 +26,7 @@ const PLAIN: [Table; 4] = [
 ];
 
 /// Names that mean a query. A query may use the stored tables and the names above it.
-const MEANINGS: [(&str, &str); 10] = [
+const MEANINGS: [(&str, &str); 11] = [
     ("incidents", INCIDENTS),
     ("incident_path", INCIDENT_PATH),
     ("incident_evidence", INCIDENT_EVIDENCE),
@@ -37,6 +37,7 @@ const MEANINGS: [(&str, &str); 10] = [
     ("rules", RULES),
     ("incident_updates", INCIDENT_UPDATES),
     ("silences", SILENCES),
+    ("inhibitions", INHIBITIONS),
 ];
 
 /// The newest revision of every incident.
@@ -44,7 +45,7 @@ const INCIDENTS: &str = "
     SELECT incident_id, tenant, revision, status, severity, severity_id, score, title, first_time, last_time, techniques,
            entities, layers, detection_count, merged_into, score_parts, updated_time, content_id,
            coalesce(workflow_status, 'New') AS workflow_status, assignee, verdict, silenced_by,
-           coalesce(forwarded, true) AS forwarded, updated_by, note
+           coalesce(forwarded, true) AS forwarded, updated_by, note, inhibited_by
     FROM (SELECT *, row_number() OVER (PARTITION BY incident_id ORDER BY revision DESC) AS age FROM stored.incident_revisions)
     WHERE age = 1";
 
@@ -115,7 +116,7 @@ const EXCEPTIONS: &str = "
     CROSS JOIN (SELECT max(time) AS time FROM stored.rule_sets) newest
     WHERE p.age = 1";
 
-/// Every silence with how often it held. One that somebody took away, or whose end the newest finding has reached, is not active.
+/// Every silence with how often it held. One that somebody took away, or whose end its tenant's newest finding has reached, is not active.
 const SILENCES: &str = "
     SELECT p.silence, p.tenant, p.rule, p.entities, p.incident_id, p.owner, p.reason, p.created, p.expires, s.hits, s.last_hit,
            CASE WHEN p.removed_by IS NULL THEN NULL ELSE p.time END AS removed, p.removed_by,
@@ -124,7 +125,23 @@ const SILENCES: &str = "
           FROM stored.silence_parts) p
     JOIN (SELECT silence, sum(hits) AS hits, max(last_hit) AS last_hit FROM stored.silence_parts GROUP BY silence) s
       ON p.silence = s.silence
-    CROSS JOIN (SELECT max(time) AS time FROM stored.detections) newest
+    LEFT JOIN (SELECT tenant, max(time) AS time FROM stored.detections GROUP BY tenant) newest ON newest.tenant = p.tenant
+    WHERE p.age = 1";
+
+/// Every inhibition as it was told of last, with how many incidents it silences now. One whose file is not in force any more, or whose end
+/// event time has passed, is not active.
+const INHIBITIONS: &str = "
+    SELECT p.inhibition, p.source, p.target, p.equal, p.within_seconds, p.owner, p.reason, s.first_time AS created, p.expires,
+           coalesce(i.incidents, 0) AS incidents, coalesce(p.active AND p.rules_time = newest.time, false) AS active
+    FROM (SELECT *, row_number() OVER (PARTITION BY inhibition ORDER BY time DESC) AS age FROM stored.inhibition_parts) p
+    JOIN (SELECT inhibition, min(time) AS first_time FROM stored.inhibition_parts GROUP BY inhibition) s
+      ON p.inhibition = s.inhibition
+    LEFT JOIN (SELECT inhibition, count(*) AS incidents
+               FROM (SELECT unnest(string_to_array(inhibited_by, ', ')) AS inhibition FROM incidents
+                     WHERE inhibited_by IS NOT NULL AND status = 'open')
+               GROUP BY inhibition) i
+      ON p.inhibition = i.inhibition
+    CROSS JOIN (SELECT max(time) AS time FROM stored.rule_sets) newest
     WHERE p.age = 1";
 
 /// The rules that are in force, and how many active exceptions there are from each.

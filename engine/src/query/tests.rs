@@ -5,7 +5,7 @@ use arrow::array::{Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
-use crate::model::IncidentStatus;
+use crate::model::{Detection, IncidentStatus, Silence, SilencePart};
 use crate::store::tests::{START, detection, epoch, events, incident, relation};
 use crate::store::{Store, Table, Views, rows};
 
@@ -101,6 +101,42 @@ async fn names_mean_the_newest_revision() {
     assert_eq!(
         csv(&session, "SELECT incident_id FROM incidents WHERE incident_id = 'none'").await,
         "incident_id\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_ends_with_the_event_time_of_its_own_tenant() {
+    let (_dir, mut store) = store().await;
+    let part = |tenant: &str| SilencePart {
+        silence: Silence {
+            silence: tenant.to_owned(),
+            tenant: tenant.to_owned(),
+            rule: "p".into(),
+            entities: Vec::new(),
+            incident_id: None,
+            owner: "ann".into(),
+            reason: "x".into(),
+            created: 0,
+            expires: START + 10,
+        },
+        hits: 0,
+        last_hit: None,
+        removed_by: None,
+    };
+    let silences = rows::silences_to_batch(&["acme", "late", "new"].map(part), START).unwrap();
+    let found = |tenant: &str, time| Detection {
+        tenant: tenant.into(),
+        time,
+        ..detection(tenant)
+    };
+    let detections = [found("acme", START + 9), found("late", START + 10)];
+    let detections = rows::detections_to_batch(&detections).unwrap();
+    let tables = [(Table::SilenceParts, silences), (Table::Detections, detections)];
+    store.commit(epoch(1, tables)).await.unwrap();
+    let session = session(store.views(), None, None).await.unwrap();
+    assert_eq!(
+        csv(&session, "SELECT tenant, active FROM silences ORDER BY tenant").await,
+        "tenant,active\nacme,true\nlate,false\nnew,true\n"
     );
 }
 

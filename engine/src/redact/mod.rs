@@ -14,10 +14,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, StringViewBuilder, new_null_array};
+use glob::Pattern;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::config::{HIDDEN, RedactMode, RedactSettings};
+use crate::config::{CorrelateSettings, HIDDEN, RedactMode, RedactSettings, is_pattern};
 use crate::model::detection::SOURCE_HEALTH;
 use crate::model::{Detection, Entity, EventBatch, EventSchema, Rejected, Relation};
 
@@ -83,6 +84,25 @@ impl Redactor {
         }
     }
 
+    /// What correlation is told of entities, as it meets them. The configuration allows no pattern over part of a personal value.
+    pub fn correlate(&self, settings: &CorrelateSettings) -> CorrelateSettings {
+        let kept = |pattern: &Pattern| -> Pattern {
+            let entity = Entity::parse(pattern.as_str()).and_then(|named| Entity::canonical(&named.kind, &named.value));
+            match entity.filter(|entity| is_clear(entity) && !is_pattern(&entity.value)) {
+                Some(entity) => Pattern::new(&self.entity(&entity).to_string()).unwrap_or_else(|_| pattern.clone()),
+                None => pattern.clone(),
+            }
+        };
+        let mut settings = settings.clone();
+        if self.is_on() {
+            let values = settings.stop_values.iter_mut().chain(&mut settings.specific_values);
+            for pattern in values.chain(settings.criticality.iter_mut().map(|held| &mut held.entity)) {
+                *pattern = kept(pattern);
+            }
+        }
+        settings
+    }
+
     pub fn relations(&self, mut relations: Vec<Relation>) -> Vec<Relation> {
         if let Some(policy) = &self.0 {
             for relation in &mut relations {
@@ -129,18 +149,7 @@ impl Redactor {
 
 /// Whether the entity can be a person and is no stand-in.
 pub fn is_clear(entity: &Entity) -> bool {
-    personal_kinds().contains(&*entity.kind) && !entity.value.starts_with(PREFIX)
-}
-
-/// Kinds of entities that can be persons.
-fn personal_kinds() -> BTreeSet<&'static str> {
-    let columns = EventSchema::get().columns().iter().filter(|column| column.personal);
-    let mut kinds: BTreeSet<&'static str> = columns.filter_map(|column| column.entity.as_deref()).collect();
-    // What a principal's ARN of an assumed role is: its name is often a person's.
-    if kinds.contains("principal") {
-        kinds.insert("session");
-    }
-    kinds
+    EventSchema::get().personal_kinds().contains(&*entity.kind) && !entity.value.starts_with(PREFIX)
 }
 
 /// `text` without what stands between backticks.
@@ -169,7 +178,7 @@ impl Policy {
             mode: settings.mode,
             key: seal::subkey(settings.key.reveal().as_bytes(), b"stand-in"),
             columns,
-            kinds: personal_kinds(),
+            kinds: EventSchema::get().personal_kinds(),
         }
     }
 
@@ -330,6 +339,41 @@ mod tests {
         assert_eq!((on.entity(&kept), off.entity(&ann)), (kept.clone(), ann));
         let tool = Entity::new("tool", "search");
         assert!(!is_clear(&tool) && on.entity(&tool) == tool);
+    }
+
+    #[test]
+    fn what_correlation_is_told_of_a_person_is_compared_with_the_stand_in() {
+        let pattern = |text: &str| Pattern::new(text).unwrap();
+        let settings = CorrelateSettings {
+            stop_values: vec![
+                pattern("principal:Ann@Example.com"),
+                pattern("tool:a*"),
+                pattern("session:*"),
+            ],
+            specific_values: vec![pattern("address:192.0.2.1")],
+            criticality: vec![crate::config::Criticality {
+                entity: pattern("principal:arn:aws:sts::1:assumed-role/a/alice"),
+                weight: 1.0,
+            }],
+            ..CorrelateSettings::default()
+        };
+        let redactor = redactor(RedactMode::Hmac);
+        let kept = |kind: &str, value: &str| redactor.entity(&Entity::new(kind, value)).to_string();
+        let told = redactor.correlate(&settings);
+        let ann = kept("principal", "ann@example.com");
+        assert!(ann.contains(PREFIX) && told.stop_values[0].matches(&ann), "{ann}");
+        assert!(!told.stop_values[0].matches(&kept("principal", "bob@example.com")));
+        assert!(told.stop_values[1].matches("tool:abc"));
+        assert!(told.stop_values[2].matches(&kept("session", "s")));
+        assert!(told.specific_values[0].matches(&kept("address", "192.0.2.1")));
+        let session = kept("session", "arn:aws:sts::1:assumed-role/a/alice");
+        assert!(told.criticality[0].entity.matches(&session));
+        assert!(!format!("{told:?}").contains("example.com"));
+        // A stand-in is taken as it is.
+        let again = redactor.correlate(&told);
+        assert_eq!(again.stop_values, told.stop_values);
+        let clear = Redactor::new(None).correlate(&settings);
+        assert_eq!(clear.stop_values, settings.stop_values);
     }
 
     #[test]

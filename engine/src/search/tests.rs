@@ -1,28 +1,19 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{IncidentStatus, PathStep, Severity};
+use crate::model::{PathStep, Severity};
 
 fn incident(id: &str, title: &str, severity: Severity, techniques: &[&str], entities: &[&str], why: &str) -> Incident {
     let texts = |list: &[&str]| list.iter().map(|text| text.to_string()).collect::<Vec<_>>();
     Incident {
-        incident_id: id.into(),
         tenant: "default".into(),
         revision: 1,
-        status: IncidentStatus::Open,
         severity,
         score: 50.0,
-        score_parts: vec![],
         title: title.into(),
-        first_time: 0,
-        last_time: 0,
         techniques: texts(techniques),
         entities: texts(entities),
         layers: vec!["cloud".into(), "vector_db".into()],
-        detection_ids: vec![],
-        folds: vec![],
-        detection_count: 0,
-        merged_into: None,
         path: vec![PathStep {
             step: 1,
             time: 0,
@@ -33,8 +24,7 @@ fn incident(id: &str, title: &str, severity: Severity, techniques: &[&str], enti
             detection_id: None,
             why: why.into(),
         }],
-        findings: vec![],
-        case: Default::default(),
+        ..Incident::bare(id, &[])
     }
 }
 

@@ -32,7 +32,7 @@ use step::Key;
 const TENANT_BYTES_MAX: usize = 32 << 20;
 /// Detections under one key of one sequence: more than any `count`. Beyond it the oldest is let go of.
 const HITS_MAX: usize = 2 * crate::config::SEQUENCE_COUNT_MAX;
-/// Keys of one tenant that something was told of and is not told again yet.
+/// Times at which something was told of a tenant's keys and is not told again yet.
 const TOLD_MAX: usize = 65_536;
 
 /// Names of the state that is kept.
@@ -91,8 +91,8 @@ struct Tenant {
     hits: HashMap<(usize, Key), Vec<Hit>>,
     /// Per rule, what has not been judged, in order.
     due: BTreeMap<usize, BTreeMap<(Micros, String), Arc<Detection>>>,
-    /// By sequence and key, the time of what was told last.
-    told: BTreeMap<(String, Key), Micros>,
+    /// Sequence, key and time of what was told: all, for a late detection may complete what lies before the newest.
+    told: BTreeSet<(String, Key, Micros)>,
 }
 
 /// What survives a restart beside the detections.
@@ -166,7 +166,7 @@ impl Sequences {
         self.set = set;
         for (name, tenant) in std::mem::take(&mut self.tenants) {
             let mut told = tenant.told;
-            told.retain(|(sequence, _), _| self.set.sequences.contains_key(sequence));
+            told.retain(|(sequence, ..)| self.set.sequences.contains_key(sequence));
             self.tenants.entry(name).or_default().told = told;
             for detection in tenant.kept.into_values() {
                 self.changed.insert(hour(&detection));
@@ -192,7 +192,7 @@ impl Sequences {
         self.newest = progress.newest;
         for (tenant, sequence, key, time) in progress.told {
             let tenant = self.tenants.entry(tenant).or_default();
-            tenant.told.insert((sequence, key), time);
+            tenant.told.insert((sequence, key, time));
         }
         for (name, text) in state.iter().filter(|(name, _)| name.starts_with(HOURS)) {
             match serde_json::from_slice::<Vec<Detection>>(text) {
@@ -241,7 +241,7 @@ impl Sequences {
         if std::mem::take(&mut self.moved) {
             self.forget_told();
             let told = self.tenants.iter().flat_map(|(tenant, held)| {
-                let of = move |((sequence, key), time): (&(String, Key), &Micros)| {
+                let of = move |(sequence, key, time): &(String, Key, Micros)| {
                     (tenant.clone(), sequence.clone(), key.clone(), *time)
                 };
                 held.told.iter().map(of)
@@ -268,7 +268,7 @@ impl Sequences {
         let span = self.rules.iter().map(|rule| rule.plan.span).max().unwrap_or(0);
         let kept_from = self.passed().saturating_sub(span);
         for tenant in self.tenants.values_mut() {
-            tenant.told.retain(|(sequence, _), time| {
+            tenant.told.retain(|(sequence, _, time)| {
                 let rule = rules.get(sequence.as_str());
                 rule.is_some_and(|rule| time.saturating_add(rule.settings.repeat_after) > kept_from)
             });
@@ -387,12 +387,15 @@ impl Sequences {
         };
         let mut all: Vec<Detection> = Vec::new();
         for key in keys(settings, last).into_keys() {
-            let named = (settings.name.clone(), key);
-            let before = tenant.told.get(&named).copied();
-            if before.is_some_and(|before| before.abs_diff(last.time) < settings.repeat_after.unsigned_abs()) {
+            // Within that time before it and behind it.
+            let at = |time: Micros| (settings.name.clone(), key.clone(), time);
+            let reach = settings.repeat_after.saturating_sub(1);
+            let near = at(last.time.saturating_sub(reach))..=at(last.time.saturating_add(reach));
+            if settings.repeat_after > 0 && tenant.told.range(near).next().is_some() {
                 continue;
             }
-            let Some(hits) = tenant.hits.get(&(place, named.1.clone())) else {
+            let named = at(last.time);
+            let Some(hits) = tenant.hits.get(&(place, key)) else {
                 continue;
             };
             let order = (last.time, last.detection_id.as_str());
@@ -407,7 +410,7 @@ impl Sequences {
                 continue;
             }
             let detection = tell::detection(settings, &named.1, hits, &found, at);
-            tenant.told.insert(named, before.unwrap_or(Micros::MIN).max(last.time));
+            tenant.told.insert(named);
             // The same detections under another key tell nothing more.
             if all.iter().all(|told| told.detection_id != detection.detection_id) {
                 all.push(detection);
@@ -415,11 +418,11 @@ impl Sequences {
         }
         if tenant.told.len() > TOLD_MAX {
             // An eighth at once, so that a flood does not look through all with each.
-            let mut times: Vec<Micros> = tenant.told.values().copied().collect();
+            let mut times: Vec<Micros> = tenant.told.iter().map(|(.., time)| *time).collect();
             let eighth = times.len() / 8;
             let (_, cut, _) = times.select_nth_unstable(eighth);
             let cut = *cut;
-            tenant.told.retain(|_, time| *time > cut);
+            tenant.told.retain(|(.., time)| *time > cut);
         }
         self.figures.told += all.len() as u64;
         self.moved |= !all.is_empty();

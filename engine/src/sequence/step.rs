@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{KeyPart, StepSettings, is_like};
+use crate::config::{KeyPart, StepSettings, is_like, is_rule};
 use crate::model::Detection;
 
 /// The values that steps must share, in the order of `by`.
@@ -24,13 +24,6 @@ pub fn is_hit(step: &StepSettings, detection: &Detection) -> bool {
                 .any(|technique| is_technique(pattern, technique))
         })
         && step.conditions.iter().all(|condition| condition.holds(detection))
-}
-
-fn is_rule(pattern: &str, detection: &Detection) -> bool {
-    match pattern.contains('/') {
-        true => is_like(&format!("{}/{}", detection.plugin, detection.rule), pattern),
-        false => is_like(&detection.plugin, pattern),
-    }
 }
 
 /// A technique holds what it is divided into.

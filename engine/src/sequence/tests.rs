@@ -252,6 +252,36 @@ fn a_late_detection_completes_what_was_judged_without_it_and_is_told_once() {
     assert_eq!(sequences.finish(), []);
 }
 
+/// However late it comes and however much was told behind it.
+#[test]
+fn what_was_told_is_not_repeated_by_what_comes_late() {
+    let set = set(&steps("within = \"100s\"\nrepeat_after = \"20s\"", &[A, B]));
+    let mut sequences = Sequences::new(set.clone(), BTreeMap::new());
+    sequences.add(&[found(0, "p/a", "ann"), found(5, "p/b", "ann"), found(60, "p/b", "ann")]);
+    let at = BTreeMap::from([("gateway".to_owned(), 90 * SECOND)]);
+    let seconds = |told: Vec<Detection>| told.iter().map(|told| told.time / SECOND).collect::<Vec<_>>();
+    assert_eq!(seconds(sequences.advance(&at, None)), [5, 60]);
+    assert_eq!(
+        seconds(sequences.add(&[found(10, "p/b", "ann"), found(24, "p/b", "ann")])),
+        NONE
+    );
+    let state = sequences.save();
+    let mut sequences = Sequences::new(set, BTreeMap::new());
+    sequences.restore(&state);
+    assert_eq!(seconds(sequences.add(&[found(41, "p/b", "ann")])), NONE);
+    assert_eq!(seconds(sequences.add(&[found(30, "p/b", "ann")])), [30]);
+    assert_eq!(
+        seconds(sequences.add(&[
+            found(12, "p/b", "ann"),
+            found(31, "p/b", "ann"),
+            found(30, "p/b", "eve")
+        ])),
+        NONE
+    );
+    // Both ends of the time count: from there on it is told again.
+    assert_eq!(seconds(sequences.add(&[found(80, "p/b", "ann")])), [80]);
+}
+
 #[test]
 fn a_sequence_waits_for_the_layers_of_its_detectors_alone() {
     let heard = BTreeMap::from([("p".to_owned(), vec!["gateway".to_owned()])]);

@@ -45,8 +45,9 @@ pub use failpoint::failpoint;
 pub use mirror::{ViewReceiver, ViewSender};
 pub use rows::{
     ExceptionPart, PluginHealth, RuleState, detections_from_batches, detections_to_batch, exceptions_to_batch,
-    incidents_from_batches, incidents_to_batches, plugin_health_to_batch, rejected_to_batch, relations_from_batches,
-    relations_to_batch, rules_to_batch, silences_from_batches, silences_to_batch,
+    incidents_from_batches, incidents_to_batches, inhibitions_from_batches, inhibitions_to_batch,
+    plugin_health_to_batch, rejected_to_batch, relations_from_batches, relations_to_batch, rules_to_batch,
+    silences_from_batches, silences_to_batch,
 };
 pub use tables::Table;
 pub use view::{TableView, View, Views};

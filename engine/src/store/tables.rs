@@ -27,12 +27,14 @@ pub enum Table {
     RuleSets,
     /// Exceptions as they were told of; the SQL name `exceptions` sums the parts.
     ExceptionParts,
+    /// Inhibitions as they were told of; the SQL name `inhibitions` shows the newest.
+    InhibitionParts,
     /// Silences as they were told of; the SQL name `silences` sums the parts.
     SilenceParts,
 }
 
 impl Table {
-    pub const ALL: [Table; 11] = [
+    pub const ALL: [Table; 12] = [
         Table::Events,
         Table::Detections,
         Table::RelationParts,
@@ -43,6 +45,7 @@ impl Table {
         Table::PluginHealth,
         Table::RuleSets,
         Table::ExceptionParts,
+        Table::InhibitionParts,
         Table::SilenceParts,
     ];
 
@@ -59,6 +62,7 @@ impl Table {
             Table::PluginHealth => "plugin_health",
             Table::RuleSets => "rule_sets",
             Table::ExceptionParts => "exception_parts",
+            Table::InhibitionParts => "inhibition_parts",
             Table::SilenceParts => "silence_parts",
         }
     }
@@ -76,6 +80,7 @@ impl Table {
             Table::PluginHealth => &PLUGIN_HEALTH,
             Table::RuleSets => &RULE_SETS,
             Table::ExceptionParts => &EXCEPTION_PARTS,
+            Table::InhibitionParts => &INHIBITION_PARTS,
             Table::SilenceParts => &SILENCE_PARTS,
         }
     }
@@ -109,6 +114,7 @@ impl Table {
             Table::PluginHealth => &["time", "plugin"],
             Table::RuleSets => &["time"],
             Table::ExceptionParts => &["time", "exception"],
+            Table::InhibitionParts => &["time", "rules_time"],
             Table::SilenceParts => &["time", "silence"],
         }
     }
@@ -242,6 +248,7 @@ static INCIDENT_REVISIONS: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("forwarded", DataType::Boolean, true),
         maybe_text("updated_by"),
         maybe_text("note"),
+        maybe_text("inhibited_by"),
     ])
 });
 
@@ -311,6 +318,22 @@ static EXCEPTION_PARTS: LazyLock<SchemaRef> = LazyLock::new(|| {
         time("expires"),
         number("hits"),
         maybe_time("last_hit"),
+        Field::new("active", DataType::Boolean, false),
+    ])
+});
+
+static INHIBITION_PARTS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        time("time"),
+        time("rules_time"),
+        text("inhibition"),
+        texts("source"),
+        texts("target"),
+        text("equal"),
+        number("within_seconds"),
+        text("owner"),
+        text("reason"),
+        time("expires"),
         Field::new("active", DataType::Boolean, false),
     ])
 });

@@ -13,8 +13,8 @@ use deltalake::operations::create::CreateBuilder;
 
 use super::*;
 use crate::model::{
-    Case, Detection, Entity, EntityRole, Incident, IncidentStatus, InputId, InputOffset, PathStep, Rejected, Relation,
-    RoledEntity, ScorePart, Severity, Verdict, WorkflowStatus,
+    Case, Detection, Entity, EntityRole, Incident, InputId, InputOffset, PathStep, Rejected, Relation, RoledEntity,
+    ScorePart, Severity, Verdict, WorkflowStatus,
 };
 
 pub(crate) const START: i64 = 1_770_000_000_000_000;
@@ -91,10 +91,8 @@ pub(crate) fn relation(event_id: &str, first_time: i64, count: u64) -> Relation 
 
 pub(crate) fn incident(id: &str, revision: u32, detections: &[&str]) -> Incident {
     Incident {
-        incident_id: id.to_string(),
         tenant: "acme".to_string(),
         revision,
-        status: IncidentStatus::Open,
         severity: Severity::Critical,
         score: 87.5,
         score_parts: vec![ScorePart {
@@ -108,10 +106,7 @@ pub(crate) fn incident(id: &str, revision: u32, detections: &[&str]) -> Incident
         techniques: vec!["T1078".to_string()],
         entities: vec!["gateway_key:k1".to_string()],
         layers: vec!["cloud".to_string(), "gateway".to_string()],
-        detection_ids: detections.iter().map(|id| id.to_string()).collect(),
         folds: detections.iter().map(|id| detection(id).fold()).collect(),
-        detection_count: detections.len() as u64,
-        merged_into: None,
         path: (1..=revision)
             .map(|step| PathStep {
                 step,
@@ -124,8 +119,7 @@ pub(crate) fn incident(id: &str, revision: u32, detections: &[&str]) -> Incident
                 why: "same key".to_string(),
             })
             .collect(),
-        findings: vec![],
-        case: Default::default(),
+        ..Incident::bare(id, detections)
     }
 }
 

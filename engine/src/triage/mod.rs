@@ -3,11 +3,12 @@
 //! Everything here follows from the revisions that were journaled before, the silences, and the facts; the time is an argument. So after a
 //! crash the same comes out again.
 
+mod inhibits;
 mod silences;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::model::case::ENGINE;
 use crate::model::{
@@ -15,9 +16,10 @@ use crate::model::{
     WorkflowStatus, time,
 };
 
+pub use inhibits::Inhibits;
 pub use silences::{SILENCES_MAX, Silences};
 
-/// Silences that a revision names; those beyond cover its findings as well.
+/// Silences and inhibitions that a revision names; those beyond hold its findings back as well.
 const NAMED_MAX: usize = 64;
 
 /// How long what a verdict teaches holds, in seconds of event time, where nothing else is said.
@@ -37,12 +39,13 @@ pub struct Facts<'a> {
     pub now: Micros,
 }
 
-/// Decisions and silences that are in force.
+/// Decisions, silences and inhibitions that are in force.
 #[derive(Default)]
 pub struct Triage {
     /// Of incidents of which anything was decided.
     cases: HashMap<Id, Kept>,
     pub silences: Silences,
+    pub inhibits: Inhibits,
 }
 
 /// A decision's outcome.
@@ -58,12 +61,21 @@ pub struct Updated {
 #[derive(Default)]
 struct Kept {
     case: Case,
-    /// The folds of the findings that it had when nobody worked on it any more: one more repeat is no news.
+    /// The folds of the findings that it had since nobody works on it any more; what left it meanwhile is among them. One more repeat is no
+    /// news.
     known: HashSet<Id>,
 }
 
 impl Triage {
-    /// Takes in what revisions say; of one incident the newest last.
+    /// With the inhibitions in force.
+    pub fn new(inhibits: Inhibits) -> Triage {
+        Triage {
+            inhibits,
+            ..Triage::default()
+        }
+    }
+
+    /// Takes in what revisions say; of one incident in their order.
     pub fn learn<'a>(&mut self, revisions: impl IntoIterator<Item = &'a Incident>) {
         for incident in revisions {
             let id = Id::of_text(&incident.incident_id);
@@ -71,10 +83,13 @@ impl Triage {
                 self.cases.remove(&id);
                 continue;
             }
-            let known = match incident.case.status.is_done() {
-                true => incident.folds.iter().copied().collect(),
-                false => HashSet::new(),
+            let mut known = match self.cases.remove(&id) {
+                Some(kept) if incident.case.status.is_done() => kept.known,
+                _ => HashSet::new(),
             };
+            if incident.case.status.is_done() {
+                known.extend(&incident.folds);
+            }
             let case = Case {
                 change: None,
                 ..incident.case.clone()
@@ -121,13 +136,9 @@ impl Triage {
             }
             notes.extend(splits.iter().filter_map(|split| split_note(split, id)));
             let mut uncovered = None;
-            case.silences = Vec::new();
-            if incident.status == IncidentStatus::Open {
-                let covering = self.silences.covering(&incident, facts.find);
-                case.silences = covering;
-                if case.status.is_done() {
-                    uncovered = Some(self.news(&incident, from, facts.find)).filter(|news| *news > 0);
-                }
+            (case.silences, case.inhibited) = self.holding_back(&incident, facts.find);
+            if incident.status == IncidentStatus::Open && case.status.is_done() {
+                uncovered = Some(self.news(&incident, from, facts.find)).filter(|news| *news > 0);
             }
             if let Some(news) = uncovered {
                 notes.push(format!(
@@ -150,13 +161,48 @@ impl Triage {
         judged.collect()
     }
 
-    /// Findings that were not known when work on the incident, or on one that it came from, ended, and that no silence covers.
+    /// The silences and the inhibitions that hold all findings of an open incident back; none where one finding is not held back, or not
+    /// known.
+    fn holding_back(&self, incident: &Incident, find: Find<'_>) -> (Vec<String>, Vec<String>) {
+        let mut held_back = (BTreeSet::new(), BTreeSet::new());
+        if incident.status != IncidentStatus::Open {
+            return Default::default();
+        }
+        for id in &incident.detection_ids {
+            let Some(detection) = find(&incident.tenant, id) else {
+                return Default::default();
+            };
+            let (named, name) = if let Some(silence) = self.silences.holding(detection) {
+                (&mut held_back.0, silence.silence.as_str())
+            } else if let Some(inhibition) = self.inhibits.holding(detection) {
+                (&mut held_back.1, inhibition)
+            } else {
+                return Default::default();
+            };
+            if named.len() < NAMED_MAX && !named.contains(name) {
+                named.insert(name.to_owned());
+            }
+        }
+        (held_back.0.into_iter().collect(), held_back.1.into_iter().collect())
+    }
+
+    /// Findings that were not known when work on the incident, or on one that it came from, ended, and that no silence covers. One that is
+    /// inhibited counts: its source may come before it or behind it.
     fn news(&self, incident: &Incident, from: &[String], find: Find<'_>) -> usize {
-        let done: Vec<&Kept> = std::iter::once(&incident.incident_id)
+        let mut done: Vec<&Kept> = std::iter::once(&incident.incident_id)
             .chain(from)
             .filter_map(|id| self.kept(id))
             .filter(|kept| kept.case.status.is_done())
             .collect();
+        let mut news = incident.folds.clone();
+        news.retain(|fold| !done.iter().any(|kept| kept.known.contains(fold)));
+        if !news.is_empty() {
+            // One that it goes on from may have lost its findings before.
+            let of = |kept: &&Kept| kept.case.status.is_done() && news.iter().any(|fold| kept.known.contains(fold));
+            let knew = |kept: &&Kept| done.iter().any(|done| !done.known.is_disjoint(&kept.known));
+            let others: Vec<&Kept> = self.cases.values().filter(of).filter(knew).collect();
+            done.extend(others);
+        }
         let is_new = |(id, fold): &(&String, &Id)| {
             !done.iter().any(|kept| kept.known.contains(fold))
                 && find(&incident.tenant, id).is_none_or(|detection| self.silences.holding(detection).is_none())
@@ -199,10 +245,7 @@ impl Triage {
         };
         let (taught, left_out) = self.silences.teach(&incident, &change, facts.find, horizon);
         case.change = Some(change);
-        case.silences = Vec::new();
-        if incident.status == IncidentStatus::Open {
-            case.silences = self.silences.covering(&incident, facts.find);
-        }
+        (case.silences, case.inhibited) = self.holding_back(&incident, facts.find);
         let standing = (facts.standing)(&incident.incident_id);
         incident.case = case;
         Updated {
@@ -212,15 +255,16 @@ impl Triage {
         }
     }
 
-    /// Whether silences came or went that change whether the incident is silenced.
+    /// Whether silences came or went, or sources of inhibitions came, that change whether the incident is silenced.
     pub fn is_stale(&self, incident: &Incident, facts: &Facts<'_>) -> bool {
         let standing = (facts.standing)(&incident.incident_id);
         // After a crash the journal knows incidents whose findings are still being found again.
         let find = |id: &String| (facts.find)(&incident.tenant, id).is_some();
         standing.is_some_and(|standing| {
+            let (silences, inhibited) = self.holding_back(incident, facts.find);
             standing.status == IncidentStatus::Open
+                && standing.silenced == (silences.is_empty() && inhibited.is_empty())
                 && incident.detection_ids.iter().all(find)
-                && standing.silenced == self.silences.covering(incident, facts.find).is_empty()
         })
     }
 }
@@ -229,7 +273,7 @@ impl Triage {
 /// somebody wants it; of one that they know, what becomes of it, what people decide, and all that is live and not silenced.
 fn settle(mut incident: Incident, standing: Option<Standing>, backfill: bool) -> Incident {
     let is_open = incident.status == IncidentStatus::Open;
-    let silenced = !incident.case.silences.is_empty();
+    let silenced = incident.case.is_silenced();
     let by_person = incident.case.change.as_ref().is_some_and(|change| change.by != ENGINE);
     incident.case.withheld = match standing.filter(|standing| standing.told) {
         None => backfill || silenced || !is_open || by_person,

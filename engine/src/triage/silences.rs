@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Find, NAMED_MAX};
+use super::Find;
 use crate::model::case::Change;
 use crate::model::silence::EVERY_RULE;
-use crate::model::{Detection, Incident, Micros, Refusal, Silence, SilencePart};
+use crate::model::{About, Detection, Incident, Micros, Refusal, Silence, SilencePart};
 
 /// Silences at once: every detection is held against those of its plugin.
 pub const SILENCES_MAX: usize = 2_000;
@@ -107,23 +107,8 @@ impl Silences {
     pub fn holding(&self, detection: &Detection) -> Option<&Silence> {
         let of_tenant = self.held.get(&detection.tenant)?;
         let lists = [detection.plugin.as_str(), EVERY_RULE].map(|plugin| of_tenant.get(plugin));
-        lists.into_iter().flatten().flatten().find(|held| held.holds(detection))
-    }
-
-    /// The silences that cover an incident's findings; none where one of them is not covered, or not known.
-    pub fn covering(&self, incident: &Incident, find: Find<'_>) -> Vec<String> {
-        if self.count == 0 {
-            return Vec::new();
-        }
-        let mut covering = BTreeSet::new();
-        for id in &incident.detection_ids {
-            let held = find(&incident.tenant, id).and_then(|detection| self.holding(detection));
-            let Some(held) = held else { return Vec::new() };
-            if covering.len() < NAMED_MAX {
-                covering.insert(held.silence.clone());
-            }
-        }
-        covering.into_iter().collect()
+        let about = About::new(detection);
+        lists.into_iter().flatten().flatten().find(|held| held.holds(&about))
     }
 
     /// Counts those that hold.

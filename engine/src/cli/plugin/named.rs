@@ -8,6 +8,7 @@ use super::{cargo_quietly, existing, is_clone};
 use crate::config::{self, CorrelateSettings, PluginSettings};
 use crate::detect::Detectors;
 use crate::model::Severity;
+use crate::redact::Redactor;
 
 pub struct Named {
     pub wasm: PathBuf,
@@ -70,12 +71,13 @@ fn source(plugin: &Path) -> anyhow::Result<Source> {
     );
 }
 
-/// What a configuration says of plugins and of correlation; without one, what holds where nothing is configured.
+/// What a configuration says of plugins, and of correlation as it is compared with what is stored; without one, what holds where nothing is configured.
 pub fn settings(config: Option<&Path>) -> anyhow::Result<(PluginSettings, CorrelateSettings)> {
     Ok(match config {
         Some(config) => {
             let settings = config::load(config)?;
-            (settings.plugins, settings.correlate)
+            let correlate = Redactor::new(settings.redact.as_ref()).correlate(&settings.correlate);
+            (settings.plugins, correlate)
         }
         None => Default::default(),
     })

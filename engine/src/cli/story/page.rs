@@ -84,6 +84,10 @@ impl Page {
             let silences = harmless_line(&case.silences.join(", "));
             self.text.push_str(&format!("silenced by {silences}\n"));
         }
+        if !case.inhibited.is_empty() {
+            let inhibited = harmless_line(&case.inhibited.join(", "));
+            self.text.push_str(&format!("inhibited by {inhibited}\n"));
+        }
     }
 
     /// A line in a colour, where there are colours.

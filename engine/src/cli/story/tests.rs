@@ -74,11 +74,8 @@ pub fn facts(text: &str) -> Facts {
     let note = BTreeSet::from([text.to_owned()]);
     Facts {
         incident: Incident {
-            incident_id: "0123".into(),
             tenant: "acme".into(),
             revision: 2,
-            status: IncidentStatus::Open,
-            severity: Severity::High,
             score: 62.0,
             score_parts: vec![ScorePart {
                 name: "severity".into(),
@@ -89,15 +86,9 @@ pub fn facts(text: &str) -> Facts {
             first_time: START,
             last_time: START + 95_000_000,
             techniques: vec!["AML.T0040".into(), "AML.T0051.000".into()],
-            entities: Vec::new(),
             layers: vec!["gateway".into()],
-            detection_ids: vec!["d1".into(), "d2".into()],
-            folds: vec![Id(1), Id(2)],
-            detection_count: 2,
-            merged_into: None,
             path,
-            findings: Vec::new(),
-            case: Default::default(),
+            ..Incident::bare("0123", &["d1", "d2"])
         },
         notes: BTreeMap::from([(format!("address:{text}"), note)]),
         advice: BTreeMap::from([("p/r-d2".to_owned(), format!("Revoke it. {text}"))]),

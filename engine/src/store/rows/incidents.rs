@@ -13,7 +13,7 @@ use crate::model::{Case, Id, Incident, Micros, PathStep, ScorePart, Verdict, Wor
 use super::columns::{Rows, batch, list_at, lists, maybe_texts, numbers, text_at, texts, times};
 use super::{StoreError, Table};
 
-/// Between the ids in `silenced_by`.
+/// Between the ids in `silenced_by`, and the names in `inhibited_by`, which have no comma.
 const SEPARATOR: &str = ", ";
 
 /// Rows of `incident_revisions`, `incident_path` and `incident_evidence`. `updated_time` is when the engine learned it, but of what somebody
@@ -27,10 +27,13 @@ pub fn incidents_to_batches(
         .iter()
         .map(|i| serde_json::to_string(&i.score_parts).unwrap_or_else(|_| "[]".to_string()))
         .collect();
-    let silenced: Vec<Option<String>> = incidents
-        .iter()
-        .map(|i| (!i.case.silences.is_empty()).then(|| i.case.silences.join(SEPARATOR)))
-        .collect();
+    let joined = |of: fn(&Case) -> &Vec<String>| -> Vec<Option<String>> {
+        let lists = incidents.iter().map(|i| of(&i.case));
+        lists
+            .map(|list| (!list.is_empty()).then(|| list.join(SEPARATOR)))
+            .collect()
+    };
+    let (silenced, inhibited) = (joined(|case| &case.silences), joined(|case| &case.inhibited));
     let changes = || incidents.iter().map(|i| i.case.change.as_ref());
     let revisions = batch(
         Table::IncidentRevisions,
@@ -66,6 +69,7 @@ pub fn incidents_to_batches(
             )),
             maybe_texts(changes().map(|change| Some(change?.by.as_str()))),
             maybe_texts(changes().map(|change| change?.note.as_deref())),
+            maybe_texts(inhibited.iter().map(Option::as_deref)),
         ],
     )?;
     let steps: Vec<(&Incident, &PathStep)> = incidents
@@ -141,6 +145,11 @@ pub fn incidents_from_batches(
         let (detection_count, merged_into) = (rows.numbers("detection_count")?, rows.texts("merged_into")?);
         let (workflow_status, assignee) = (rows.texts("workflow_status")?, rows.texts("assignee")?);
         let (verdict, silenced_by) = (rows.texts("verdict")?, rows.texts("silenced_by")?);
+        let inhibited_by = rows.texts("inhibited_by")?;
+        let names = |column, row| -> Vec<String> {
+            let names = text_at(column, row);
+            names.map_or_else(Vec::new, |names| names.split(SEPARATOR).map(str::to_owned).collect())
+        };
         let forwarded = rows.bools("forwarded")?;
         for row in 0..batch.num_rows() {
             let key = (incident_id.value(row).to_string(), revision.value(row));
@@ -182,9 +191,8 @@ pub fn incidents_from_batches(
                         .map(|text| text.parse())
                         .transpose()
                         .map_err(|error: String| rows.bad("verdict", error))?,
-                    silences: text_at(&silenced_by, row)
-                        .map(|ids| ids.split(SEPARATOR).map(str::to_owned).collect())
-                        .unwrap_or_default(),
+                    silences: names(&silenced_by, row),
+                    inhibited: names(&inhibited_by, row),
                     change: None,
                     withheld: forwarded.is_valid(row) && !forwarded.value(row),
                     first_sent: false,

@@ -2,6 +2,7 @@
 
 mod columns;
 mod incidents;
+mod inhibitions;
 mod rules;
 mod silences;
 
@@ -15,6 +16,7 @@ use super::error::StoreError;
 use super::tables::Table;
 
 pub use incidents::{incidents_from_batches, incidents_to_batches};
+pub use inhibitions::{inhibitions_from_batches, inhibitions_to_batch};
 pub use rules::{ExceptionPart, RuleState, exceptions_to_batch, rules_to_batch};
 pub use silences::{silences_from_batches, silences_to_batch};
 
