@@ -39,6 +39,9 @@ const PRIOR_POPULATION: f64 = 100.0;
 /// Pairs of findings of one identity that weigh as much as that belief.
 const PRIOR_PAIRS: f64 = 4.0;
 
+/// Whoever trips rules does so while at work, a third of the day.
+const DAYTIME: f64 = 3.0;
+
 /// A rule that somebody tripped in an hour, as hashes.
 pub type Firing = (u64, u64);
 
@@ -213,7 +216,7 @@ impl Usual {
             let mut firings = 0;
             for equal in rules.chunk_by(|a, b| a.0 == b.0) {
                 firings += equal.iter().map(|(count, _)| count).sum::<u64>();
-                let often = rounded(firings as f64 / (hours + PRIOR_HOURS));
+                let often = rounded(DAYTIME * firings as f64 / (hours + PRIOR_HOURS));
                 own.extend(
                     equal
                         .iter()
