@@ -39,6 +39,9 @@ const PRIOR_POPULATION: f64 = 100.0;
 /// Pairs of findings of one identity that weigh as much as that belief.
 const PRIOR_PAIRS: f64 = 4.0;
 
+/// Whoever trips rules does so while at work, a third of the day.
+const DAYTIME: f64 = 3.0;
+
 /// A rule that somebody tripped in an hour, as hashes.
 pub type Firing = (u64, u64);
 

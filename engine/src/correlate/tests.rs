@@ -813,6 +813,29 @@ fn what_happens_every_day_makes_no_incident_and_belongs_to_none_that_it_is_far_f
 }
 
 #[test]
+fn what_somebody_trips_all_the_time_is_usual_with_them_alone() {
+    let end = 72 * HOUR;
+    let (ann, eve) = ("principal:ann@acme.example", "principal:eve@acme.example");
+    let mut past = ordinary_days();
+    past.extend((0..216).map(|n| tripped("chatter", n * 20 * MINUTE, ann)));
+    let members = |who: &str| {
+        let now = [
+            tripped("chatter", end, who),
+            tripped("rare", end + MINUTE, who),
+            tripped("rarer", end + 2 * MINUTE, who),
+        ];
+        let found = incidents(vec![([past.clone(), now.to_vec()].concat(), vec![])]);
+        let ours = |incident: &&Incident| incident.last_time >= end && incident.entities.contains(&who.to_owned());
+        found
+            .iter()
+            .filter(ours)
+            .map(|incident| incident.detection_ids.len())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((members(ann), members(eve)), (vec![2], vec![3]));
+}
+
+#[test]
 fn what_is_usual_does_not_depend_on_the_order_of_arrival_or_on_a_restart() {
     let mut detections = ordinary_days();
     for (rule, at) in [("rare", 40), ("rarer", 41), ("noise-3", 41), ("rarest", 43)] {
