@@ -194,6 +194,7 @@ impl Usual {
 
     fn make(&mut self, hour: Micros) -> Rates {
         let known = known_at(hour);
+        let first = self.hours.range(known.clone()).next().map(|(first, _)| *first);
         let tally = self.tally(hour);
         let (all, same) = tally.pairs();
         // Firings of rules that are no more usual.
@@ -202,7 +203,6 @@ impl Usual {
             *by_count.entry(count).or_default() += count as f64;
         }
         let rules: Vec<(u64, u64)> = tally.rules().collect();
-        let first = self.hours.range(known.clone()).next().map(|(first, _)| *first);
         let hours = first.map_or(0, |first| known.end.saturating_sub(first) / time::HOUR) as f64;
         let rate = |findings: f64| rounded((findings + PRIOR_FINDINGS) / (hours + PRIOR_HOURS));
         let mut sum = 0.0;

@@ -24,7 +24,7 @@ use super::worker::BackOff;
 use super::*;
 use crate::config::{ForwardKind, ForwardSettings, Secret, WebhookUrl};
 use crate::model::time::MINUTE;
-use crate::model::{Case, Finding, Id, Incident, IncidentStatus, PathStep, ScorePart, Severity, Standing};
+use crate::model::{Case, Finding, Incident, IncidentStatus, PathStep, ScorePart, Severity, Standing};
 
 const START: i64 = 1_769_940_000_000_000;
 const QUICK: BackOff = BackOff {

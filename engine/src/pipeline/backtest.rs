@@ -287,7 +287,7 @@ impl IncidentChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Id, Severity};
+    use crate::model::Severity;
 
     fn incident(members: &[&str], severity: Severity) -> Incident {
         Incident {

@@ -222,7 +222,7 @@ pub fn now() -> Micros {
 }
 
 /// What every incident's newest revision is made of, without the repeats that the name `incident_evidence` shows.
-pub(super) const FOLDED_EVIDENCE: &str = "(SELECT e.* FROM stored.incident_evidence e JOIN incidents newest \
+const FOLDED_EVIDENCE: &str = "(SELECT e.* FROM stored.incident_evidence e JOIN incidents newest \
     ON e.incident_id = newest.incident_id AND e.revision = newest.revision)";
 
 /// The incidents whose id is in the stored revisions, each in its newest one; `condition` is over the columns of `incidents`.

@@ -7,7 +7,7 @@ use std::path::Path;
 use datafusion::prelude::SessionContext;
 
 use super::PipelineError;
-use super::boot::{FOLDED_EVIDENCE, columns, incidents, newest_time, now, remember_incidents};
+use super::boot::{columns, incidents, newest_time, now, remember_incidents};
 use super::epoch::EpochRows;
 use super::inhibits;
 use super::run::Engine;

@@ -3,7 +3,7 @@ use super::*;
 use crate::cli::terminal::Look;
 use std::collections::HashMap;
 
-use crate::model::{Entity, Id, IncidentStatus, RoledEntity, ScorePart, Severity};
+use crate::model::{Entity, IncidentStatus, RoledEntity, ScorePart, Severity};
 
 const PLAIN: Look = Look {
     width: None,
