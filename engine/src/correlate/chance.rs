@@ -50,8 +50,8 @@ pub type Firing = (u64, u64);
 pub struct Usual {
     hours: BTreeMap<Micros, BTreeMap<u64, Firing>>,
     rates: BTreeMap<Micros, Arc<Rates>>,
-    /// The oldest hour that has got a firing since the rates of later ones were made.
-    stale: Option<Micros>,
+    /// The oldest and the newest hour that have got a firing since the rates of later ones were made.
+    stale: Option<(Micros, Micros)>,
     /// What the rates of an hour, the one that was asked for last, are made of.
     tally: Option<(Micros, Tally)>,
 }
@@ -148,19 +148,20 @@ impl Usual {
             }
         }
         let is_used = self.rates.keys().next_back().is_some_and(|last| counts(hour, *last));
-        if is_used && self.stale.is_none_or(|stale| hour < stale) {
-            self.stale = Some(hour);
+        if is_used {
+            let (oldest, newest) = self.stale.unwrap_or((hour, hour));
+            self.stale = Some((oldest.min(hour), newest.max(hour)));
         }
     }
 
     /// The hours at which findings are other than usual now, because of what came late.
     pub fn take_changed(&mut self) -> HashSet<Micros> {
-        let Some(stale) = self.stale.take() else {
+        let Some((oldest, newest)) = self.stale.take() else {
             return HashSet::new();
         };
-        let until = stale.saturating_add(HISTORY + CLOSED + time::HOUR);
+        let until = newest.saturating_add(HISTORY + CLOSED + time::HOUR);
         let hours = self.rates.keys().copied();
-        let hours = hours.filter(|hour| counts(stale, *hour) && *hour <= until);
+        let hours = hours.filter(|hour| counts(oldest, *hour) && *hour <= until);
         let mut hours: Vec<Micros> = hours.collect();
         // From the end that the tally is nearer to.
         let nearness = |hour: Option<&Micros>| Some(hour?.abs_diff(self.tally.as_ref()?.0));

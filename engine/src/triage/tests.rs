@@ -92,7 +92,7 @@ impl World {
                 status: incident.status,
                 severity: incident.severity,
                 told: told || !incident.case.withheld,
-                silenced: !incident.case.silences.is_empty(),
+                silenced: incident.case.is_silenced(),
             };
             self.standing.insert(incident.incident_id.clone(), standing);
         }
@@ -159,7 +159,7 @@ fn a_closed_incident_reopens_for_what_its_update_did_not_know_and_says_so() {
         (WorkflowStatus::New, None, Some("bob"))
     );
     assert!(
-        note(&again).starts_with("reopened: 2 findings that it did not have when it was Closed"),
+        note(&again).starts_with("reopened: 1 finding that it did not have when it was Closed"),
         "{}",
         note(&again)
     );
@@ -437,6 +437,7 @@ fn a_source_holds_back_what_comes_at_its_time_and_for_a_while_behind() {
     assert_eq!(held.holding(&found(1_000, "t", "principal:x")), None);
     held.forget_before(time::HOUR);
     assert_eq!(held.holding(&found(999, "t", "principal:x")), None);
+    assert!(held.take_moved());
     held.replace(Vec::new());
     held.add(&[found(995, "s", "principal:x")]);
     assert!(!held.take_moved());
