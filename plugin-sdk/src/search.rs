@@ -56,9 +56,11 @@ fn place(text: &[u8], part: &[u8]) -> Option<usize> {
     }
     let mut from = 0;
     while let (Some(firsts), Some(lasts)) = (lanes(text, from), lanes(text, from + behind)) {
-        let found = stands(places(firsts, first) & places(lasts, last), from);
-        if found.is_some() {
-            return found;
+        let both = places_of_both(firsts, first, lasts, last);
+        if both != 0
+            && let Some(start) = stands(both, from)
+        {
+            return Some(start);
         }
         from += LANES;
     }
@@ -104,6 +106,23 @@ fn places(lanes: &[u8; LANES], byte: u8) -> u32 {
     // SAFETY: there are sixteen bytes, and the load asks for no alignment.
     let lanes = unsafe { v128_load(lanes.as_ptr().cast()) };
     u8x16_bitmask(u8x16_eq(lanes, u8x16_splat(byte))).into()
+}
+
+/// Where the one byte stands in the one and the other in the other.
+#[cfg(target_arch = "wasm32")]
+#[inline]
+#[allow(unsafe_code)]
+fn places_of_both(lanes: &[u8; LANES], byte: u8, others: &[u8; LANES], other: u8) -> u32 {
+    use std::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_splat, v128_and, v128_load};
+    // SAFETY: there are sixteen bytes at both, and the load asks for no alignment.
+    let (lanes, others) = unsafe { (v128_load(lanes.as_ptr().cast()), v128_load(others.as_ptr().cast())) };
+    let (one, other) = (u8x16_eq(lanes, u8x16_splat(byte)), u8x16_eq(others, u8x16_splat(other)));
+    u8x16_bitmask(v128_and(one, other)).into()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn places_of_both(lanes: &[u8; LANES], byte: u8, others: &[u8; LANES], other: u8) -> u32 {
+    places(lanes, byte) & places(others, other)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
