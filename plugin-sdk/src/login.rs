@@ -1,5 +1,7 @@
 //! How a sign-in ended, whatever the identity provider calls it.
 
+use crate::Search;
+
 /// Outcome of a sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Login {
@@ -37,7 +39,7 @@ impl Login {
     /// Reads an event of class `authentication` by its `api_operation`, `status` and `status_code`; `None` for one that is no sign-in.
     pub fn of(operation: &str, status: &str, code: &str) -> Option<Self> {
         let operation = operation.to_ascii_lowercase();
-        let is = |word: &str| operation.contains(word);
+        let is = |word: &str| operation.holds(word);
         if OTHER.iter().any(|other| is(other)) {
             return None;
         }

@@ -26,9 +26,24 @@ pub struct Member {
     pub name: String,
     /// Numbers and truths as JSON writes them.
     pub text: String,
+    /// The [`mark`] of each word of the name, and of its singular.
+    marks: u64,
+}
+
+/// One of 64 bits for a word: what is asked of a name mostly is not in it, and this says so without comparing.
+fn mark(word: &[u8]) -> u64 {
+    let (first, last) = (word.first().copied(), word.last().copied());
+    let number = first.unwrap_or(0).wrapping_mul(31) ^ last.unwrap_or(0).wrapping_mul(17) ^ word.len() as u8;
+    1 << (number & 63)
 }
 
 impl Member {
+    fn new(name: String, text: String) -> Member {
+        let marks = |word: &[u8]| mark(word) | word.strip_suffix(b"s").map_or(0, mark);
+        let marks = words(&name).fold(0, |all, word| all | marks(word));
+        Member { name, text, marks }
+    }
+
     /// The words of the name.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.name.split('_').filter(|word| !word.is_empty())
@@ -36,16 +51,27 @@ impl Member {
 
     /// Whether one of the words stands in the name, in singular or plural.
     pub fn has(&self, words: &[&str]) -> bool {
-        self.words()
-            .any(|word| words.contains(&word) || word.strip_suffix('s').is_some_and(|one| words.contains(&one)))
+        words
+            .iter()
+            .map(|wanted| wanted.as_bytes())
+            .any(|wanted| self.marks & mark(wanted) != 0 && self.has_word(wanted))
+    }
+
+    #[inline(never)]
+    fn has_word(&self, wanted: &[u8]) -> bool {
+        words(&self.name).any(|word| word == wanted || word.strip_suffix(b"s").is_some_and(|one| one == wanted))
     }
 
     /// Whether the name is one of these, or ends in one of them.
     pub fn is(&self, names: &[&str]) -> bool {
+        let last = self.name.as_bytes().last();
         names.iter().any(|name| {
-            self.name
-                .strip_suffix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+            // Most differ in their last letter, and comparing whole is a call.
+            (name.is_empty() || name.as_bytes().last() == last)
+                && self
+                    .name
+                    .strip_suffix(name)
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
         })
     }
 
@@ -116,10 +142,7 @@ impl Members {
     fn push(&mut self, names: &[String], mut text: String) {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         let from = names.len().saturating_sub(NAMES_MAX);
-        self.0.push(Member {
-            name: names[from..].join("_"),
-            text,
-        });
+        self.0.push(Member::new(names[from..].join("_"), text));
     }
 
     /// All of them.
@@ -161,6 +184,12 @@ impl Members {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The words of a name, as bytes: a guest looks for characters slowly.
+fn words(name: &str) -> impl Iterator<Item = &[u8]> {
+    let words = name.as_bytes().split(|byte| *byte == b'_');
+    words.filter(|word| !word.is_empty())
 }
 
 /// `clientInfo`, `client-info` and `client.info` are `client_info`.
@@ -205,5 +234,25 @@ mod tests {
         assert_eq!(members.get(&["absent", "user_agent", "scope"]), Some("x"));
         assert!(members.iter().any(|one| one.has(&["scope"]) && !one.has(&["agent"])));
         assert!(Members::read("no JSON").is_empty());
+    }
+
+    #[test]
+    fn a_name_has_its_words_and_their_singulars() {
+        let member = Member::new("s_access_tokens__ids".into(), String::new());
+        for (word, has) in [
+            ("access", true),
+            ("tokens", true),
+            ("token", true),
+            ("id", true),
+            ("acces", true),
+            ("s", true),
+            ("toke", false),
+            ("tokenss", false),
+            ("accessed", false),
+            ("_", false),
+        ] {
+            assert_eq!(member.has(&["none", word]), has, "{word}");
+        }
+        assert!(!member.has(&[]));
     }
 }

@@ -3,47 +3,51 @@
 /// Bytes that are looked at at once.
 const LANES: usize = 16;
 
-/// As `contains` of the standard library for texts, which in a guest goes byte by byte and first works out how best to.
+/// As `find` and `contains` of the standard library for texts, which in a guest go byte by byte and first work out how best to.
 pub trait Search {
+    /// Where `part` begins that stands in the text, the first time.
+    fn place(&self, part: &str) -> Option<usize>;
+
     /// Whether `part` stands in the text.
-    fn holds(&self, part: &str) -> bool;
+    #[inline]
+    fn holds(&self, part: &str) -> bool {
+        self.place(part).is_some()
+    }
 }
 
 impl Search for str {
     #[inline]
-    fn holds(&self, part: &str) -> bool {
+    fn place(&self, part: &str) -> Option<usize> {
         if cfg!(target_arch = "wasm32") {
-            holds(self.as_bytes(), part.as_bytes())
+            place(self.as_bytes(), part.as_bytes())
         } else {
-            self.contains(part)
+            self.find(part)
         }
     }
 }
 
 impl Search for [u8] {
-    fn holds(&self, part: &str) -> bool {
-        holds(self, part.as_bytes())
+    fn place(&self, part: &str) -> Option<usize> {
+        place(self, part.as_bytes())
     }
 }
 
 /// Compares whole only where the first and the last byte stand where they would.
-fn holds(text: &[u8], part: &[u8]) -> bool {
+fn place(text: &[u8], part: &[u8]) -> Option<usize> {
     let Some(behind) = part.len().checked_sub(1) else {
-        return true;
+        return Some(0);
     };
-    let Some(last_start) = text.len().checked_sub(part.len()) else {
-        return false;
-    };
+    let last_start = text.len().checked_sub(part.len())?;
     let (first, last) = (part[0], part[behind]);
     let stands = |mut places: u32, base: usize| {
         while places != 0 {
             let start = base + places.trailing_zeros() as usize;
             if text[start..=start + behind] == *part {
-                return true;
+                return Some(start);
             }
             places &= places - 1;
         }
-        false
+        None
     };
     if text.len() < LANES {
         let lanes = padded(text);
@@ -52,13 +56,16 @@ fn holds(text: &[u8], part: &[u8]) -> bool {
     }
     let mut from = 0;
     while let (Some(firsts), Some(lasts)) = (lanes(text, from), lanes(text, from + behind)) {
-        if stands(places(firsts, first) & places(lasts, last), from) {
-            return true;
+        let both = places_of_both(firsts, first, lasts, last);
+        if both != 0
+            && let Some(start) = stands(both, from)
+        {
+            return Some(start);
         }
         from += LANES;
     }
     if from > last_start {
-        return false;
+        return None;
     }
     // Fewer starts than lanes are left: the ends that they lead to are among the last bytes of the text.
     let base = text.len() - LANES;
@@ -101,6 +108,23 @@ fn places(lanes: &[u8; LANES], byte: u8) -> u32 {
     u8x16_bitmask(u8x16_eq(lanes, u8x16_splat(byte))).into()
 }
 
+/// Where the one byte stands in the one and the other in the other.
+#[cfg(target_arch = "wasm32")]
+#[inline]
+#[allow(unsafe_code)]
+fn places_of_both(lanes: &[u8; LANES], byte: u8, others: &[u8; LANES], other: u8) -> u32 {
+    use std::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_splat, v128_and, v128_load};
+    // SAFETY: there are sixteen bytes at both, and the load asks for no alignment.
+    let (lanes, others) = unsafe { (v128_load(lanes.as_ptr().cast()), v128_load(others.as_ptr().cast())) };
+    let (one, other) = (u8x16_eq(lanes, u8x16_splat(byte)), u8x16_eq(others, u8x16_splat(other)));
+    u8x16_bitmask(v128_and(one, other)).into()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn places_of_both(lanes: &[u8; LANES], byte: u8, others: &[u8; LANES], other: u8) -> u32 {
+    places(lanes, byte) & places(others, other)
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 fn places(lanes: &[u8; LANES], byte: u8) -> u32 {
     let bits = lanes.iter().enumerate();
@@ -134,8 +158,8 @@ mod tests {
                 whole[from..].chars().take(1 + round as usize % 40).collect()
             };
             assert_eq!(
-                holds(whole.as_bytes(), part.as_bytes()),
-                whole.contains(&part),
+                place(whole.as_bytes(), part.as_bytes()),
+                whole.find(&part),
                 "{part:?} in {whole:?}"
             );
             *(if whole.contains(&part) { &mut found } else { &mut not }) += 1;

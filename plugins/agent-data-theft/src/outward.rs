@@ -61,11 +61,12 @@ const SENT_MAX: f64 = 10e6;
 pub fn drop(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
     DROPS.into_iter().find(|service| {
-        lower.match_indices(service).any(|(at, _)| {
-            // `t.me/` must not be found in `test.me/`.
-            let before = lower[..at].chars().next_back();
-            service.starts_with('.') || !before.is_some_and(|c| c.is_ascii_alphanumeric())
-        })
+        lower.holds(service)
+            && lower.match_indices(service).any(|(at, _)| {
+                // `t.me/` must not be found in `test.me/`.
+                let before = lower[..at].chars().next_back();
+                service.starts_with('.') || !before.is_some_and(|c| c.is_ascii_alphanumeric())
+            })
     })
 }
 
@@ -96,7 +97,7 @@ pub fn callback(members: &Members) -> Option<String> {
 /// sends nothing there.
 fn is_receiver(member: &Member) -> bool {
     let address = member.text.trim();
-    let is_address = address.contains("://") && !address.contains(char::is_whitespace);
+    let is_address = address.holds("://") && !address.contains(char::is_whitespace);
     is_address
         || member.has(&[
             "url",
@@ -197,19 +198,20 @@ fn holds_secret(text: &str) -> bool {
         ]
         .iter()
         .any(|name| {
-            lower.match_indices(name).any(|(at, name)| {
-                let rest = lower[at + name.len()..].trim_start_matches(['"', '\'']);
-                let value = rest.strip_prefix([':', '=']).map(str::trim_start).unwrap_or_default();
-                let value = &value[..value.floor_char_boundary(SECRET_MAX)];
-                let value = value.split_whitespace().next().unwrap_or_default();
-                value.len() >= 6 && value.bytes().any(|byte| byte.is_ascii_digit())
-            })
+            lower.holds(name)
+                && lower.match_indices(name).any(|(at, name)| {
+                    let rest = lower[at + name.len()..].trim_start_matches(['"', '\'']);
+                    let value = rest.strip_prefix([':', '=']).map(str::trim_start).unwrap_or_default();
+                    let value = &value[..value.floor_char_boundary(SECRET_MAX)];
+                    let value = value.split_whitespace().next().unwrap_or_default();
+                    value.len() >= 6 && value.bytes().any(|byte| byte.is_ascii_digit())
+                })
         })
 }
 
 /// The host of an address, where it is a number that anybody can reach.
 fn public_number(text: &str) -> Option<Ipv4Addr> {
-    let (_, rest) = text.split_once("://")?;
+    let rest = &text[text.place("://")? + 3..];
     let host = rest.split(['/', ':', '?']).next()?;
     let number: Ipv4Addr = host.parse().ok()?;
     (!number.is_private() && !number.is_loopback() && !number.is_link_local()).then_some(number)
@@ -308,7 +310,7 @@ fn is_opaque(member: &Member) -> bool {
 }
 
 fn in_address(address: &str) -> Option<String> {
-    let (_, rest) = address.split_once("://")?;
+    let rest = &address[address.place("://")? + 3..];
     let (host, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if has_long_label(host) {
         return Some(format!("the host {} has a label that is no name", clipped(host)));

@@ -75,10 +75,11 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether `phrase` stands in `text` as whole words.
 fn stands(text: &str, phrase: &str) -> bool {
-    text.match_indices(phrase).any(|(at, _)| {
-        let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        !is_part(text[..at].chars().next_back()) && !is_part(text[at + phrase.len()..].chars().next())
-    })
+    text.holds(phrase)
+        && text.match_indices(phrase).any(|(at, _)| {
+            let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+            !is_part(text[..at].chars().next_back()) && !is_part(text[at + phrase.len()..].chars().next())
+        })
 }
 
 /// A search of a store for credentials.
@@ -230,12 +231,13 @@ pub fn everything(members: &Members, config: &Config) -> Option<String> {
 
 /// SQLite's `.dump`: a command of its own, and no method of that name.
 fn dumps(lower: &str) -> bool {
-    lower.match_indices(".dump").any(|(at, part)| {
-        let before = lower[..at].chars().next_back();
-        let after = lower[at + part.len()..].chars().next();
-        before.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\''))
-            && after.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\'' | ';'))
-    })
+    lower.holds(".dump")
+        && lower.match_indices(".dump").any(|(at, part)| {
+            let before = lower[..at].chars().next_back();
+            let after = lower[at + part.len()..].chars().next();
+            before.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\''))
+                && after.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\'' | ';'))
+        })
 }
 
 /// Whether the member's text is read as a statement of SQL: by its name, or because it begins as one.

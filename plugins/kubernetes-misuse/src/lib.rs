@@ -110,7 +110,8 @@ impl Request<'_> {
 
 /// The namespace in an API path: `/api/v1/namespaces/NAME/pods`.
 fn namespace(path: &str) -> Option<&str> {
-    let (_, rest) = path.split_once("/namespaces/")?;
+    const BEFORE: &str = "/namespaces/";
+    let rest = &path[path.place(BEFORE)? + BEFORE.len()..];
     rest.split(['/', '?']).next().filter(|name| !name.is_empty())
 }
 

@@ -124,7 +124,8 @@ const OF_AUTHORIZATION: [&str; 14] = [
 
 /// The host of an address; of anything else nothing.
 fn host(text: &str) -> Option<String> {
-    let (_, rest) = text.trim().split_once("://")?;
+    let text = text.trim();
+    let rest = &text[text.place("://")? + 3..];
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let host = host.split(':').next().unwrap_or(host);
