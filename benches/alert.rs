@@ -149,8 +149,10 @@ fn main() -> Result<()> {
     let mut slowest = 0;
     for (whence, from) in [("written", &written), ("read", &read)] {
         for (whither, to) in [("a row of `incidents`", &seen), ("the webhook", &posted)] {
-            let waits =
-                waits(from, to).with_context(|| format!("not all incidents came from {whence} to {whither}"))?;
+            let missing = to.iter().filter(|seen| seen.is_none()).count();
+            let waits = waits(from, to).with_context(|| {
+                format!("of {attacks} incidents {missing} did not come to {whither} within {PATIENCE:?} after the load")
+            })?;
             println!(
                 "from {whence:<7} to {whither:<20} {:>5} ms (median) {:>5} ms (p99) {:>5} ms (most)",
                 at(&waits, 0.5),
