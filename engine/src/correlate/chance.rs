@@ -13,7 +13,7 @@
 //! What is learned at a time comes from hours that closed before it and that no event within any source's lateness adds to. Rates are
 //! rounded, so that a fact that comes later still rarely moves them; where it does, what they judged is judged again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub type Firing = (u64, u64);
 pub struct Usual {
     hours: BTreeMap<Micros, BTreeMap<u64, Firing>>,
     rates: BTreeMap<Micros, Arc<Rates>>,
+    /// Hours in which somebody else was found since their rates were made.
+    joined: BTreeSet<Micros>,
     /// The oldest and the newest hour that have got a firing since the rates of later ones were made.
     stale: Option<(Micros, Micros)>,
     /// What the rates of an hour, the one that was asked for last, are made of.
@@ -63,7 +65,7 @@ pub struct Rates {
     of: HashMap<u64, f64, RandomState>,
     /// Of a rule that nobody tripped.
     unseen: f64,
-    /// An hour, by who tripped the rule more than once: what they trip that is no more usual with them.
+    /// An hour, by who tripped the rule more than once and is found in the hour at hand: what they trip that is no more usual with them.
     own: HashMap<Firing, f64, RandomState>,
     population: f64,
 }
@@ -141,6 +143,9 @@ impl Usual {
         if gone == Some(firing) {
             return;
         }
+        if self.rates.contains_key(&hour) {
+            self.joined.insert(hour);
+        }
         if let Some((_, tally)) = self.tally.as_mut().filter(|(of, _)| known_at(*of).contains(&hour)) {
             tally.add(hour, firing);
             if let Some(gone) = gone {
@@ -156,6 +161,16 @@ impl Usual {
 
     /// The hours at which findings are other than usual now, because of what came late.
     pub fn take_changed(&mut self) -> HashSet<Micros> {
+        let changed = self.take_stale();
+        // What was known of others in the hour stays.
+        for hour in std::mem::take(&mut self.joined) {
+            let rates = Arc::new(self.make(hour));
+            self.rates.insert(hour, rates);
+        }
+        changed
+    }
+
+    fn take_stale(&mut self) -> HashSet<Micros> {
         let Some((oldest, newest)) = self.stale.take() else {
             return HashSet::new();
         };
@@ -196,6 +211,8 @@ impl Usual {
     fn make(&mut self, hour: Micros) -> Rates {
         let known = known_at(hour);
         let first = self.hours.range(known.clone()).next().map(|(first, _)| *first);
+        let here = self.hours.get(&hour).into_iter().flat_map(BTreeMap::values);
+        let here: BTreeSet<u64> = here.map(|(_, who)| *who).collect();
         let tally = self.tally(hour);
         let (all, same) = tally.pairs();
         // Firings of rules that are no more usual.
@@ -214,7 +231,8 @@ impl Usual {
         let of = rules.into_iter();
         let of = of.filter_map(|(rule, count)| Some((rule, *by_count.get(&count)?)));
         let mut own = HashMap::default();
-        for (who, counts) in tally.own() {
+        // Of those alone who are judged by it.
+        for (who, counts) in here.into_iter().filter_map(|who| Some((who, tally.own(who)?))) {
             let mut counts: Vec<(u64, u64)> = counts.map(|(rule, count)| (count, rule)).collect();
             counts.sort_unstable();
             let mut firings = 0;
@@ -261,6 +279,7 @@ impl Usual {
     pub fn forget_before(&mut self, oldest: Micros) {
         let start = history_start(oldest);
         self.rates = self.rates.split_off(&hour_of(oldest));
+        self.joined = self.joined.split_off(&hour_of(oldest));
         self.hours = self.hours.split_off(&start);
         self.tally = self.tally.take().filter(|(of, _)| known_at(*of).start >= start);
     }

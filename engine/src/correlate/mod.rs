@@ -26,6 +26,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
+use crate::model::detection::FOLD;
 use crate::model::relation::RELATION_BUCKET;
 use crate::model::{Case, Detection, Id, Incident, IncidentStatus, Micros, Relation, Split, time};
 
@@ -212,9 +213,11 @@ impl Correlator {
 
     /// Where facts must be read from to resume at `watermark`.
     pub fn retention_start(settings: &CorrelateSettings, watermark: Micros) -> Micros {
-        watermark
+        let start = watermark
             .saturating_sub(settings.window)
-            .saturating_sub(RETENTION_SLACK)
+            .saturating_sub(RETENTION_SLACK);
+        // Repeats come back with what they repeat.
+        start.div_euclid(FOLD).saturating_mul(FOLD)
     }
 
     /// Where relations must be read from when the oldest finding is of `oldest`: they link a window away, and how shared an entity
@@ -400,7 +403,10 @@ impl Tenant {
                 .folds
                 .iter()
                 .find_map(|fold| Some(self.member_of.get(fold)?.incident.clone()));
-            if into.is_none() && before.folds.iter().any(|fold| self.graph.folded(*fold).is_none()) {
+            let there = before.folds.iter().filter_map(|fold| self.graph.folded(*fold));
+            let there = there.filter_map(|member| self.graph.placed(member));
+            let there: usize = there.map(graph::Placed::count).sum();
+            if into.is_none() && (there as u64) < before.detection_count {
                 // Journaled before a crash, and what it is made of is still being found again: too early to judge.
                 self.own(&id, &before);
                 self.incidents.insert(id, before);

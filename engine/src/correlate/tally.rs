@@ -83,10 +83,10 @@ impl Tally {
         self.rules.iter().map(|(rule, count)| (*rule, *count))
     }
 
-    /// Firings by rule, of each identity.
-    pub fn own(&self) -> impl Iterator<Item = (u64, impl Iterator<Item = (u64, u64)>)> {
-        let each = self.own.iter();
-        each.map(|(who, rules)| (*who, rules.iter().map(|(rule, count)| (*rule, *count))))
+    /// Firings by rule, of one identity.
+    pub fn own(&self, who: u64) -> Option<impl Iterator<Item = (u64, u64)>> {
+        let rules = self.own.get(&who)?;
+        Some(rules.iter().map(|(rule, count)| (*rule, *count)))
     }
 
     /// How many firings count for the population, and how many ordered pairs of them fell on one identity.

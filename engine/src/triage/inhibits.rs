@@ -44,6 +44,7 @@ impl Inhibits {
     pub fn replace(&mut self, settings: Vec<InhibitSettings>) {
         self.settings = settings;
         self.sources.clear();
+        self.journaled.clear();
         self.horizon = Micros::MIN;
     }
 

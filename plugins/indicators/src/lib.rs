@@ -187,7 +187,7 @@ impl Detector for Indicators {
                     rule.id,
                     hit.indicator
                 );
-                let Some(times) = repeats.worth_telling(&key, time, self.max_met) else {
+                let Some(times) = repeats.worth_telling(&key, time, batch.is_late(row), self.max_met) else {
                     continue;
                 };
                 let told = hit.told;

@@ -1,5 +1,7 @@
 //! Pods, and what makes pods: what they may do to the node that runs them.
 
+use std::collections::BTreeSet;
+
 use sentrail_plugin::json::Value;
 
 use crate::{Config, Found, Request, rules};
@@ -98,10 +100,22 @@ fn repository(image: &str) -> &str {
     }
 }
 
+/// Whether an image is of another registry than Docker Hub, which need not be named.
+fn names_registry(image: &str) -> bool {
+    let first = image.split_once('/').map(|(first, _)| first);
+    first.is_some_and(|first| first == "localhost" || first.contains(['.', ':']))
+}
+
 fn is_listed(image: &str, list: &[String]) -> bool {
     let image = short(image);
     list.iter().any(|allowed| match allowed.strip_suffix('*') {
-        Some(beginning) => image.starts_with(short(beginning)),
+        Some(beginning) => {
+            let rest = short(beginning);
+            // Without the name of Docker Hub a pattern would mean every registry.
+            let is_hub = rest.len() < beginning.len();
+            let is_official = beginning.contains("docker.io/library/");
+            image.starts_with(rest) && (!is_hub || (!names_registry(image) && (!is_official || !image.contains('/'))))
+        }
         None => [image, repository(image)].contains(&short(allowed)),
     })
 }
@@ -118,10 +132,17 @@ pub fn judge(request: &Request, config: &Config, found: &mut Found) {
         found.push((&rules::HOST_PATH, format!("the node's {path} is mounted")));
     }
     let allowed = &config.allowed_images;
-    if !allowed.is_empty()
-        && let Some(image) = images(spec).find(|image| !is_listed(image, allowed))
-    {
-        found.push((&rules::UNLISTED, format!("{image} is not on the list of images")));
+    if !allowed.is_empty() {
+        let unlisted: BTreeSet<&str> = images(spec).filter(|image| !is_listed(image, allowed)).collect();
+        let unlisted: Vec<&str> = unlisted.into_iter().collect();
+        match unlisted.as_slice() {
+            [] => {}
+            [image] => found.push((&rules::UNLISTED, format!("{image} is not on the list of images"))),
+            images => {
+                let images = images.join(", ");
+                found.push((&rules::UNLISTED, format!("{images} are not on the list of images")));
+            }
+        }
     }
     if request.creates() && request.is_in_system_namespace() {
         let place = request.namespace.unwrap_or_default();
@@ -197,6 +218,21 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_listed(image, &list), listed, "{image:?}");
+        }
+    }
+
+    #[test]
+    fn what_docker_hub_may_have_no_other_registry_may() {
+        for (pattern, image, listed) in [
+            ("docker.io/*", "nginx:1", true),
+            ("docker.io/*", "acme/tool:1", true),
+            ("docker.io/*", "registry.example.org/miner", false),
+            ("docker.io/*", "localhost/miner", false),
+            ("docker.io/library/*", "nginx:1", true),
+            ("docker.io/library/*", "acme/tool:1", false),
+            ("*", "registry.example.org/tool", true),
+        ] {
+            assert_eq!(is_listed(image, &[pattern.to_owned()]), listed, "{pattern} {image:?}");
         }
     }
 }

@@ -19,7 +19,7 @@ const HISTORY: Micros = 7 * 24 * time::HOUR;
 /// What chance puts this near more often than so is not told.
 const CHANCE_MAX: f64 = 0.05;
 /// Incidents nearby that are compared.
-const NEARBY_MAX: usize = 200;
+const NEARBY_MAX: usize = 50;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Beside {
@@ -48,9 +48,11 @@ pub async fn beside(session: &SessionContext, incident: &Incident) -> anyhow::Re
     let nearby = format!(
         "SELECT incident_id, title, severity_id, arrow_cast(first_time, 'Int64') AS first_time, \
          arrow_cast(last_time, 'Int64') AS last_time, techniques, layers FROM incidents WHERE tenant = '{tenant}' AND status = 'open' \
-         AND first_time <= {} AND last_time >= {} ORDER BY severity_id DESC, incident_id LIMIT {NEARBY_MAX}",
+         AND first_time <= {} AND last_time >= {} \
+         ORDER BY incident_id = '{}' DESC, severity_id DESC, incident_id LIMIT {NEARBY_MAX}",
         at(incident.last_time.saturating_add(GAP_MAX)),
         at(incident.first_time.saturating_sub(GAP_MAX)),
+        incident.incident_id,
     );
     let rows = objects(session, &nearby).await?;
     let nearby: Vec<Known> = rows.iter().filter_map(known).collect();

@@ -93,7 +93,7 @@ fn bad_mappings_are_refused_with_their_place() {
     assert!(
         error
             .to_string()
-            .contains("valid are auto, agent_audit, aks_audit, anthropic_activity"),
+            .contains("valid are auto, agent_audit, aks_audit, aminer, anthropic_activity"),
         "{error}"
     );
 }
