@@ -6,6 +6,7 @@
 //! before, which make the detector `agent-tool-misuse` find two things and so an incident. Measured from right before the second event is
 //! written, and from when the engine has read it (`ingested_time`), for that detector speaks at once. Detectors that remember wait until
 //! the watermark has passed an event, which is the lateness of its source and no matter of speed: the clock starts at the finding.
+//! The load lets hours of event time pass in seconds, in which the same two findings, again and again, would become usual: chance is not asked.
 //! Events are written on time whether or not those before were seen, so that a slow moment is not left out.
 
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
     let receiver = TcpListener::bind("127.0.0.1:0")?;
     let port = free_port()?;
     let more = format!(
-        "[serve]\npostgres = \"127.0.0.1:{port}\"\n[[forward]]\nname = \"bench\"\ntype = \"webhook\"\nurl = \"http://{}/\"",
+        "[correlate]\nchance = 1000000000.0\n[serve]\npostgres = \"127.0.0.1:{port}\"\n[[forward]]\nname = \"bench\"\ntype = \"webhook\"\nurl = \"http://{}/\"",
         receiver.local_addr()?
     );
     let file = scratch.path().join("bench.toml");
