@@ -87,6 +87,7 @@ fn pipeline(format: &str, scratch: &Path) -> Result<Option<PathBuf>> {
             .flatten()
         {
             let into = if name.ends_with('.') { &mut prefixes } else { &mut names };
+            let path = path.as_str().context("a path that is no text")?;
             let line = format!("      {name:?}: {path:?}\n");
             if !into.contains(&line) {
                 into.push_str(&line);
