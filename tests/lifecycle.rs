@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -12,15 +12,6 @@ use base64::engine::general_purpose::STANDARD;
 use blake2::{Blake2b512, Digest};
 
 use crate::support::*;
-
-struct Engine(Child);
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 impl Engine {
     fn end(mut self) {
@@ -40,15 +31,6 @@ fn guest(name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(path)
-}
-
-#[track_caller]
-fn until(what: &str, mut there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !there() {
-        assert!(Instant::now() < deadline, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// A gateway's record of second `second`.

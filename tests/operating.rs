@@ -9,15 +9,6 @@ use sentrail::{config, pipeline};
 
 use crate::support::*;
 
-#[track_caller]
-fn until(what: &str, mut there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !there() {
-        assert!(Instant::now() < deadline, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn a_broker_that_cannot_be_reached_is_a_failure_that_health_names() {
     let scratch = tempfile::tempdir().unwrap();

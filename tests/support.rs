@@ -174,6 +174,26 @@ pub fn spawn_run(config: &str, at: &Path, environment: &[(&str, &str)]) -> Child
         .unwrap()
 }
 
+/// An engine that ends with its test.
+pub struct Engine(pub Child);
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for what comes by itself.
+#[track_caller]
+pub fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !there() {
+        assert!(Instant::now() < deadline, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Runs `sentrail run` to its end and expects success.
 #[track_caller]
 pub fn run_to_end(config: &str, at: &Path) {

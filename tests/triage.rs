@@ -2,23 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::serving::receiver;
 use crate::support::*;
-
-/// Ends the engine with the test.
-struct Engine(Child);
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn told(arguments: &[&str], data: &Path) -> Output {
     let mut command = Command::new(SENTRAIL);

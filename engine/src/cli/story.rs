@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::correlate::{PHASE_NAMES, phases_of, progress};
+use crate::correlate::progress;
+use crate::model::phase::{PHASE_NAMES, phases_of};
 use crate::model::technique::{mitigations, technique_name};
 use crate::model::{Detection, EntityRole, Incident, IncidentStatus, Micros, PathStep, time::to_rfc3339};
 
@@ -37,7 +38,7 @@ pub struct Story {
     pub phases_next: Vec<&'static str>,
     pub advice: Vec<Advice>,
     pub mitigations: Vec<Mitigation>,
-    /// Incidents that nothing links to it and that may be part of the same attack, the likeliest first.
+    /// What nothing links to it and may be part of the same attack, the likeliest first.
     pub beside: Vec<Beside>,
     /// Why this may not be all.
     pub not_known: Vec<String>,

@@ -1,6 +1,7 @@
 //! The facts of one tenant: entities as nodes, relations as timed edges, and the detections that name the entities.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hint::black_box;
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -11,9 +12,10 @@ pub use crate::model::relation::Lead;
 use crate::model::relation::{LEADS, RELATION_BUCKET};
 use crate::model::{Detection, Entity, EntityRole, Id, Micros, Relation};
 
-use super::chance::{Firing, firing_of};
+use super::index::Index;
 use super::link::Slots;
 use super::name::{NAME, name_of};
+use super::placed::Placed;
 use super::sharing::{Sharing, hash_of, is_identity};
 
 /// A finding in the graph, with its repeats; the number of one that was let go of is given again.
@@ -47,69 +49,22 @@ pub struct RelationEdge {
     last_time: Micros,
 }
 
-/// A finding with its repeats, and the entities through which it can be linked.
-pub struct Placed {
-    /// The first by (time, id), which stands for all.
-    pub detection: Detection,
-    pub fold: Id,
-    /// What is counted of it to tell how usual it is.
-    pub firing: Firing,
-    pub anchors: Vec<NodeIndex>,
-    /// When they were, in pieces within which links do not tell times apart; in order.
-    pub spans: Vec<Span>,
-    /// The detections, itself among them.
-    ids: Vec<Id>,
-}
-
-/// The first and the last time of detections that are near each other.
-#[derive(Clone, Copy)]
-pub struct Span {
-    pub first: Micros,
-    pub last: Micros,
-}
-
-impl Placed {
-    /// Event time of the last repeat.
-    pub fn last_time(&self) -> Micros {
-        self.spans.last().map_or(self.detection.time, |span| span.last)
-    }
-
-    /// How many detections it is.
-    pub fn count(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Takes in the time of one more detection; whether it lies within what was known.
-    fn widen(&mut self, time: Micros, slots: Slots) -> bool {
-        let slot = slots.of(time);
-        let at = self.spans.partition_point(|span| slots.of(span.first) < slot);
-        match self.spans.get_mut(at).filter(|span| slots.of(span.first) == slot) {
-            Some(span) if (span.first..=span.last).contains(&time) => true,
-            Some(span) => {
-                (span.first, span.last) = (span.first.min(time), span.last.max(time));
-                false
-            }
-            None => {
-                let (first, last) = (time, time);
-                self.spans.insert(at, Span { first, last });
-                false
-            }
-        }
-    }
-}
-
 /// A relation's place in [`LEADS`].
 type Kind = u8;
+
+/// Relations for which memory is read before the first of them is added. What they need of a large graph lies far apart in memory: asked for
+/// at once it comes at once, asked for one by one each waits for the one before.
+const AHEAD: usize = 128;
 
 type RelationKey = (NodeIndex, Kind, NodeIndex, Micros);
 
 #[derive(Default)]
 pub struct TenantGraph {
     graph: StableDiGraph<EntityNode, RelationEdge>,
-    nodes: HashMap<Entity, NodeIndex, RandomState>,
+    nodes: Index<NodeIndex>,
     /// The kinds that entities are of: a few texts that millions of entities share, though each that comes brings its own.
     kinds: HashSet<Arc<str>, RandomState>,
-    relations: HashMap<RelationKey, EdgeIndex, RandomState>,
+    relations: Index<EdgeIndex>,
     /// By name, as a hash: the identities of relations that go by it.
     named: HashMap<u64, Vec<NodeIndex>, RandomState>,
     members: Vec<Option<Placed>>,
@@ -198,7 +153,11 @@ impl TenantGraph {
     }
 
     fn intern(&mut self, entity: &Entity, settings: &CorrelateSettings) -> NodeIndex {
-        if let Some(&index) = self.nodes.get(entity) {
+        self.intern_hashed(entity, self.nodes.hash(entity), settings)
+    }
+
+    fn intern_hashed(&mut self, entity: &Entity, hash: u64, settings: &CorrelateSettings) -> NodeIndex {
+        if let Some(index) = self.nodes.find(hash, |node| self.graph[node].entity == *entity) {
             return index;
         }
         let links = links(entity);
@@ -216,10 +175,10 @@ impl TenantGraph {
             value: entity.value.clone(),
         };
         let node = EntityNode {
-            entity: entity.clone(),
             links: links && !is_in(&settings.stop_values),
             user: is_identity(&entity).then(|| hash_of(&entity)),
             name: name_of(&entity).map(|name| hash_of(&name)),
+            entity,
             is_named: false,
             identities_max: most.map_or(u32::MAX, |most| u32::try_from(*most).unwrap_or(u32::MAX)),
             detections: BTreeSet::new(),
@@ -228,7 +187,7 @@ impl TenantGraph {
             inflows: Vec::new(),
         };
         let index = self.graph.add_node(node);
-        self.nodes.insert(entity, index);
+        self.nodes.insert(hash, index);
         index
     }
 
@@ -286,17 +245,9 @@ impl TenantGraph {
                 }
             }
         }
-        let (first, last) = (detection.time, detection.time);
         self.ids.insert(id, member);
         self.folds.insert(fold, member);
-        self.members[member as usize] = Some(Placed {
-            firing: firing_of(&detection),
-            detection,
-            fold,
-            anchors,
-            spans: vec![Span { first, last }],
-            ids: vec![id],
-        });
+        self.members[member as usize] = Some(Placed::new(id, fold, detection, anchors));
         self.news.detections.push(member);
     }
 
@@ -304,8 +255,7 @@ impl TenantGraph {
         let Some(placed) = self.members.get_mut(member as usize).and_then(Option::as_mut) else {
             return;
         };
-        placed.ids.push(id);
-        match placed.widen(detection.time, slots) {
+        match placed.repeat(id, detection.time, slots) {
             true => self.news.repeated.push(member),
             false => self.news.detections.push(member),
         }
@@ -321,20 +271,74 @@ impl TenantGraph {
         placed.detection = detection;
     }
 
-    /// Adds one bucket of a relation, or widens it.
-    pub fn add_relation(&mut self, relation: &Relation, settings: &CorrelateSettings) {
-        let Some(place) = LEADS.iter().position(|(kind, _)| *kind == &*relation.kind) else {
-            return;
-        };
-        let (kind, lead) = (place as Kind, LEADS[place].1);
-        let bucket = relation.bucket();
-        let (from, to) = (
-            self.intern(&relation.from, settings),
-            self.intern(&relation.to, settings),
-        );
+    /// Adds relations, each one bucket, or widens those that are there.
+    pub fn add_relations(&mut self, relations: &[Relation], settings: &CorrelateSettings) {
+        for relations in relations.chunks(AHEAD) {
+            let hashes: Vec<[u64; 2]> = relations
+                .iter()
+                .map(|relation| [&relation.from, &relation.to].map(|end| self.nodes.hash(end)))
+                .collect();
+            self.fetch_nodes(&hashes);
+            let keys: Vec<Option<(RelationKey, u64)>> = relations
+                .iter()
+                .zip(hashes)
+                .map(|(relation, hashes)| self.key(relation, hashes, settings))
+                .collect();
+            self.fetch_relations(&keys);
+            for (relation, key) in relations.iter().zip(keys) {
+                if let Some((key, hash)) = key {
+                    self.add_relation(relation, key, hash, settings);
+                }
+            }
+        }
+    }
+
+    /// Of a relation of a kind that links, with its hash.
+    fn key(
+        &mut self,
+        relation: &Relation,
+        hashes: [u64; 2],
+        settings: &CorrelateSettings,
+    ) -> Option<(RelationKey, u64)> {
+        let kind = LEADS.iter().position(|(kind, _)| *kind == &*relation.kind)?;
+        let from = self.intern_hashed(&relation.from, hashes[0], settings);
+        let to = self.intern_hashed(&relation.to, hashes[1], settings);
+        let key = (from, kind as Kind, to, relation.bucket());
+        Some((key, self.relations.hash(&key)))
+    }
+
+    /// Reads what adding relations will read of their ends: first what each needs by itself, then what that leads to.
+    fn fetch_nodes(&self, hashes: &[[u64; 2]]) {
+        let ends = hashes.iter().flatten();
+        let ends: Vec<NodeIndex> = ends.filter_map(|hash| self.nodes.find(*hash, |_| true)).collect();
+        let mut read = 0;
+        for node in &ends {
+            let held = &self.graph[*node];
+            read ^= held.relations.len() ^ held.detections.len() ^ usize::from(held.sharing.is_empty());
+        }
+        for node in ends {
+            let held = &self.graph[node];
+            let newest = held.relations.last().map_or(0, |(_, edge)| edge.index());
+            let first = held.entity.value.as_bytes().first().copied().unwrap_or_default();
+            let named = held.name.and_then(|name| self.named.get(&name)).map_or(0, Vec::len);
+            read ^= newest ^ usize::from(first) ^ named ^ held.sharing.newest() as usize;
+        }
+        black_box(read);
+    }
+
+    /// Reads where relations are, or where they will be.
+    fn fetch_relations(&self, keys: &[Option<(RelationKey, u64)>]) {
+        let hashes = keys.iter().flatten().map(|(_, hash)| hash);
+        let there = hashes.filter_map(|hash| self.relations.find(*hash, |_| true));
+        black_box(there.fold(0, |read, edge| {
+            read ^ self.graph.edge_weight(edge).map_or(0, |held| held.last_time)
+        }));
+    }
+
+    fn add_relation(&mut self, relation: &Relation, key: RelationKey, hash: u64, settings: &CorrelateSettings) {
+        let (from, kind, to, bucket) = key;
         let (first_time, last_time) = (relation.first_time, relation.last_time);
-        let key = (from, kind, to, bucket);
-        if let Some(&edge) = self.relations.get(&key) {
+        if let Some(edge) = self.relations.find(hash, |edge| self.key_of(edge) == Some(key)) {
             let held = &mut self.graph[edge];
             if first_time < held.first_time || last_time > held.last_time {
                 held.first_time = held.first_time.min(first_time);
@@ -349,9 +353,9 @@ impl TenantGraph {
             last_time,
         };
         let edge = self.graph.add_edge(from, to, weight);
-        self.relations.insert(key, edge);
+        self.relations.insert(hash, edge);
         self.news.relations.push(edge);
-        if lead == Lead::Flow {
+        if LEADS[usize::from(kind)].1 == Lead::Flow {
             self.graph[to].inflows.push(edge);
         }
         for (node, user) in [(from, to), (to, from)] {
@@ -366,6 +370,12 @@ impl TenantGraph {
         for identity in [from, to] {
             self.count_name(identity, bucket, settings);
         }
+    }
+
+    fn key_of(&self, edge: EdgeIndex) -> Option<RelationKey> {
+        let (from, to) = self.graph.edge_endpoints(edge)?;
+        let held = self.graph.edge_weight(edge)?;
+        Some((from, held.kind, to, bucket_of(held.first_time)))
     }
 
     /// Counts an identity that uses an entity.
@@ -505,7 +515,7 @@ impl TenantGraph {
         for node in &placed.anchors {
             self.graph[*node].detections.remove(&(placed.detection.time, member));
         }
-        for id in &placed.ids {
+        for id in placed.ids() {
             self.ids.remove(id);
         }
         self.folds.remove(&placed.fold);
@@ -527,14 +537,13 @@ impl TenantGraph {
         let from = bucket_of(horizon.saturating_sub(reach));
         // What was found at an entity through a relation is remembered there, and found again by the relation when it is let go of.
         let held_from = bucket_of(oldest.saturating_sub(window));
-        let mut gone: HashSet<EdgeIndex, RandomState> = HashSet::default();
-        self.relations.retain(|(source, _, target, bucket), edge| {
-            let is_live = *bucket >= from || (*bucket >= held_from && (holds(*source) || holds(*target)));
-            if !is_live {
-                gone.insert(*edge);
-            }
-            is_live
-        });
+        let is_gone = |edge: &EdgeIndex| {
+            self.key_of(*edge).is_some_and(|(source, _, target, bucket)| {
+                bucket < from && (bucket < held_from || !(holds(source) || holds(target)))
+            })
+        };
+        let gone: HashSet<EdgeIndex, RandomState> = self.graph.edge_indices().filter(is_gone).collect();
+        self.relations.retain(|edge| !gone.contains(&edge));
         let nodes = &mut self.nodes;
         // Not one by one: that takes as long for each relation as its entities have others.
         self.graph = std::mem::take(&mut self.graph).filter_map_owned(
@@ -550,7 +559,7 @@ impl TenantGraph {
                 let is_known = &*node.entity.kind == NAME && !node.sharing.is_empty();
                 let is_live = !node.relations.is_empty() || is_known || !node.detections.is_empty();
                 if !is_live {
-                    nodes.remove(&node.entity);
+                    nodes.remove(nodes.hash(&node.entity), index);
                 }
                 is_live.then_some(node)
             },

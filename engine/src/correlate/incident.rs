@@ -9,7 +9,8 @@ use crate::model::incident::FINDINGS_MAX;
 use crate::model::{Case, Detection, Entity, Finding, Incident, IncidentStatus, Micros, PathStep, Severity, time};
 
 use super::divide::Group;
-use super::graph::{Member, Placed, TenantGraph, ends};
+use super::graph::{Member, TenantGraph, ends};
+use super::placed::Placed;
 use super::reason::Reasons;
 use super::score::{band, score};
 

@@ -9,8 +9,10 @@ mod cut;
 mod divide;
 mod graph;
 mod incident;
+mod index;
 mod link;
 mod name;
+mod placed;
 mod reason;
 mod score;
 mod sets;
@@ -35,7 +37,7 @@ use divide::{Group, divide};
 use graph::{Member, TenantGraph};
 pub use link::Examined;
 use link::Links;
-pub use score::{PHASE_NAMES, phases_of, progress};
+pub use score::progress;
 
 pub use incident::findings;
 
@@ -127,10 +129,10 @@ impl Correlator {
 
     /// Adds facts. A detection or relation that is there already changes nothing.
     pub fn apply(&mut self, detections: Vec<Detection>, relations: Vec<Relation>) {
-        for relation in relations {
-            let tenant = self.tenants.entry(relation.tenant.clone());
+        for relations in relations.chunk_by(|a, b| a.tenant == b.tenant) {
+            let tenant = self.tenants.entry(relations[0].tenant.clone());
             let tenant = tenant.or_insert_with(|| Tenant::new(&self.settings));
-            tenant.graph.add_relation(&relation, &self.settings);
+            tenant.graph.add_relations(relations, &self.settings);
         }
         for detection in detections {
             let tenant = self.tenants.entry(detection.tenant.as_str().into());
@@ -405,7 +407,7 @@ impl Tenant {
                 .find_map(|fold| Some(self.member_of.get(fold)?.incident.clone()));
             let there = before.folds.iter().filter_map(|fold| self.graph.folded(*fold));
             let there = there.filter_map(|member| self.graph.placed(member));
-            let there: usize = there.map(graph::Placed::count).sum();
+            let there: usize = there.map(placed::Placed::count).sum();
             if into.is_none() && (there as u64) < before.detection_count {
                 // Journaled before a crash, and what it is made of is still being found again: too early to judge.
                 self.own(&id, &before);
@@ -484,7 +486,7 @@ impl Tenant {
         // What stays of a set is joined anew: without those that are gone it may be several.
         let torn = self.links.forget(&self.graph, gone.iter().copied());
         let counts = gone.iter().filter_map(|member| self.graph.placed(*member));
-        let count: usize = counts.map(graph::Placed::count).sum();
+        let count: usize = counts.map(placed::Placed::count).sum();
         for member in gone {
             self.parted.remove(&member);
             self.graph.remove_detection(member);

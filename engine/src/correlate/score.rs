@@ -1,11 +1,11 @@
 //! What an incident weighs: each contribution with its reason. More evidence never makes an incident weigh less.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::LazyLock;
+use std::collections::{BTreeSet, HashSet};
 
 use ahash::RandomState;
 
 use crate::config::CorrelateSettings;
+use crate::model::phase::{PHASE_NAMES, phases_of};
 use crate::model::{Detection, Entity, ScorePart, Severity};
 
 use super::incident::{layers, techniques};
@@ -18,39 +18,6 @@ const PROGRESS_POINTS: (f64, f64) = (4.0, 16.0);
 const RARITY_POINTS: (f64, f64) = (2.0, 8.0);
 /// Points for each layer of the stack after the first, and the most that layers can add.
 const LAYER_POINTS: (f64, f64) = (8.0, 24.0);
-
-/// The phases that a technique serves, as numbers in the order of an attack.
-static PHASES: LazyLock<HashMap<&'static str, Vec<usize>>> = LazyLock::new(|| {
-    let lines = include_str!("phases.txt").lines();
-    let lines = lines.filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| {
-            let (id, phases) = line.split_once(' ')?;
-            Some((id, phases.split(' ').filter_map(|phase| phase.parse().ok()).collect()))
-        })
-        .collect()
-});
-
-/// The names of the phases, by their numbers less one.
-pub const PHASE_NAMES: [&str; 17] = [
-    "reconnaissance",
-    "resource development",
-    "initial access",
-    "AI model access",
-    "execution",
-    "persistence",
-    "privilege escalation",
-    "stealth",
-    "defense impairment",
-    "credential access",
-    "discovery",
-    "lateral movement",
-    "collection",
-    "AI attack staging",
-    "command and control",
-    "exfiltration",
-    "impact",
-];
 
 /// Points for the worst finding, by severity.
 fn severity_points(severity: Severity) -> f64 {
@@ -140,14 +107,6 @@ fn capped(count: usize, (each, most): (f64, f64)) -> f64 {
     ((count - 1) as f64 * each).min(most)
 }
 
-/// The phases that a technique, or the one that it is a part of, serves: numbers from 1 in the order of an attack. None for an id that the
-/// table does not know.
-pub fn phases_of(technique: &str) -> &'static [usize] {
-    let whole = technique.rsplit_once('.').map(|(whole, _)| whole);
-    let phases = PHASES.get(technique).or_else(|| PHASES.get(whole?));
-    phases.map_or(&[], Vec::as_slice)
-}
-
 /// The longest row of phases, each later in an attack than the one before it, that findings, ordered by time, show one after the other.
 pub fn progress(members: &[&Detection]) -> Vec<usize> {
     // By phase: the longest row that ends with it.
@@ -195,19 +154,4 @@ fn criticality(members: &[&Detection], settings: &CorrelateSettings) -> Option<S
     let most = entities.into_iter().filter_map(worth);
     let (weight, entity) = most.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))?;
     Some(part("criticality", weight, format!("it reached {entity}")))
-}
-
-#[cfg(test)]
-#[test]
-fn every_phase_of_the_table_has_a_name() {
-    assert!(PHASES.len() > 300, "{} techniques", PHASES.len());
-    for (id, phases) in PHASES.iter() {
-        assert!(!phases.is_empty(), "{id}");
-        assert!(
-            phases.iter().all(|phase| (1..=PHASE_NAMES.len()).contains(phase)),
-            "{id}"
-        );
-    }
-    assert_eq!(phases_of("AML.T0051.000"), phases_of("AML.T0051"));
-    assert!(phases_of("no technique").is_empty());
 }

@@ -64,6 +64,11 @@ impl Sharing {
         is_new
     }
 
+    /// The last user of the newest bucket.
+    pub fn newest(&self) -> u64 {
+        self.users.last().map_or(0, |(_, user)| *user)
+    }
+
     pub fn is_shared(&self, bucket: Micros) -> bool {
         self.shared.contains(&bucket)
     }

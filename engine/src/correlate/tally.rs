@@ -1,5 +1,6 @@
-//! Sums over the firings of a span of hours, from which rates follow. Each firing is added as it comes, so that asking again costs nothing
-//! that grows with the firings: a finding that is dated into the future is asked for anew with whatever comes before it.
+//! Sums over the firings of a span of hours, from which rates follow. Each firing is added as it comes, so that asking again costs what grows
+//! with the rules and with who is found in the hour at hand, and not with the firings: a finding that is dated into the future is asked for
+//! anew with whatever comes before it.
 
 use std::collections::HashMap;
 

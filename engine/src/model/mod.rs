@@ -7,6 +7,7 @@ pub mod event;
 pub mod id;
 pub mod incident;
 pub mod offsets;
+pub mod phase;
 pub mod raw;
 pub mod relation;
 pub mod severity;

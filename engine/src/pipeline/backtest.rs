@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 
 use super::PipelineError;
-use super::boot::{at, columns};
+use super::boot::columns;
 use super::history::{self, Replayed, Span};
 use crate::config::{CorrelateSettings, HIDDEN};
 use crate::correlate::Correlator;
 use crate::detect::{Detectors, PluginHealth};
 use crate::model::{Detection, Incident, IncidentStatus, Micros, Relation};
-use crate::query;
+use crate::query::{self, at};
 use crate::store::{self, Table};
 
 /// Detections that are held at once, of what is stored and of what is found: some 500 MiB.

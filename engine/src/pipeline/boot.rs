@@ -30,7 +30,7 @@ use crate::detect::{Detectors, Loader, Reloads};
 use crate::forward::{Forwarder, Journal};
 use crate::model::{EventBatch, Incident, IncidentStatus, Micros, Severity, Standing, time, time::to_rfc3339};
 use crate::normalize::{DEDUPE_IDS_MAX, Normalizer};
-use crate::query::{self, QueryError};
+use crate::query::{self, QueryError, at};
 use crate::redact::{Redactor, Sealer, seal};
 use crate::search::Index;
 use crate::sequence::Sequences;
@@ -453,10 +453,6 @@ fn formats_with_ids(normalizer: &Normalizer) -> String {
         .map(|format| format!("'{}'", format.name.replace('\'', "''")))
         .collect();
     names.join(", ")
-}
-
-pub fn at(time: Micros) -> String {
-    format!("arrow_cast({time}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
 pub fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, PipelineError> {

@@ -7,12 +7,12 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::PipelineError;
-use super::boot::{arrow_error, at, cast, columns, newest_time, stream};
+use super::boot::{arrow_error, cast, columns, newest_time, stream};
 use crate::correlate::Correlator;
 use crate::detect::{DetectOutput, Detectors, Watermarks};
 use crate::model::event::is_future;
 use crate::model::{EventBatch, EventSchema, Micros, time, time::to_rfc3339};
-use crate::query::{self, QueryError};
+use crate::query::{self, QueryError, at};
 use crate::store::{self, Table};
 
 /// A span of event time: from the first up to, but not with, the second; `None`: without a bound.

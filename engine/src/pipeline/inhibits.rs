@@ -4,12 +4,12 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::PipelineError;
-use super::boot::{at, columns, newest_time, now, stream};
+use super::boot::{columns, newest_time, now, stream};
 use super::run::Engine;
 use crate::config::{CorrelateSettings, InhibitSettings};
 use crate::correlate::Correlator;
 use crate::model::Micros;
-use crate::query::{self, QueryError};
+use crate::query::{self, QueryError, at};
 use crate::store::{self, StoreError, Table};
 use crate::triage::Inhibits;
 

@@ -1,6 +1,6 @@
-//! The attack graph as functions: `attack_path('incident')`, `related('entity', since)`, `blast_radius('entity', depth)`.
+//! The attack graph as functions: `attack_path('incident')`, `bridges('incident')`, `related('entity', since)`, `blast_radius('entity', depth)`.
 //!
-//! The first two are queries with places for their arguments; the third walks, in reach.rs.
+//! The first three are queries with places for their arguments; the last walks, in reach.rs.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use datafusion::prelude::SessionContext;
 use crate::model::{Entity, EventSchema, one_line};
 use crate::store::Views;
 
+use super::bridges;
 use super::reach::{BlastRadius, DEPTH_MAX};
 
 /// The path of an incident, or of the one that it was merged into, however often that went on. An id that was merged in a ring, which
@@ -43,8 +44,10 @@ const RELATED: &str = "
 
 /// Gives `session` the functions; it has the names already.
 pub(super) async fn register(session: &SessionContext, views: &Views) -> Result<()> {
+    session.register_udf(bridges::attack_phase());
     for (name, meaning, read) in [
-        ("attack_path", ATTACK_PATH, incident as Read),
+        ("attack_path", ATTACK_PATH, path_of as Read),
+        ("bridges", &bridges::statement(), bridges_of as Read),
         ("related", RELATED, entity_and_since as Read),
     ] {
         let plan = session.sql(meaning).await?.into_unoptimized_plan();
@@ -100,16 +103,25 @@ impl TableFunctionImpl for Reach {
     }
 }
 
-fn incident(arguments: &[Expr]) -> Result<Vec<(&'static str, ScalarValue)>> {
-    const USAGE: &str =
-        "attack_path takes the id of an incident: SELECT * FROM attack_path('…'); the table `incidents` has them";
-    match arguments {
-        [id] => match text(id) {
-            Some(id) if !id.is_empty() => Ok(vec![("incident", ScalarValue::Utf8View(Some(id.to_owned())))]),
-            _ => Err(plan(USAGE)),
-        },
-        _ => Err(plan(USAGE)),
-    }
+fn path_of(arguments: &[Expr]) -> Result<Vec<(&'static str, ScalarValue)>> {
+    incident("attack_path", arguments)
+}
+
+fn bridges_of(arguments: &[Expr]) -> Result<Vec<(&'static str, ScalarValue)>> {
+    incident("bridges", arguments)
+}
+
+fn incident(function: &str, arguments: &[Expr]) -> Result<Vec<(&'static str, ScalarValue)>> {
+    let id = match arguments {
+        [id] => text(id).filter(|id| !id.is_empty()),
+        _ => None,
+    };
+    let id = id.ok_or_else(|| {
+        plan(&format!(
+            "{function} takes the id of an incident: SELECT * FROM {function}('…'); the table `incidents` has them"
+        ))
+    })?;
+    Ok(vec![("incident", ScalarValue::Utf8View(Some(id.to_owned())))])
 }
 
 fn entity_and_since(arguments: &[Expr]) -> Result<Vec<(&'static str, ScalarValue)>> {

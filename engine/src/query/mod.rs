@@ -4,6 +4,7 @@
 //! tables in the places of all names, so that every statement, prepared long ago or not, sees one immutable picture with the newest
 //! rows in it.
 
+mod bridges;
 mod graph;
 mod names;
 mod pin;
@@ -28,6 +29,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 
+use crate::model::Micros;
 use crate::store::Views;
 
 pub use render::{Format, harmless, render};
@@ -98,6 +100,11 @@ pub async fn session(
         session.register_udtf("search", Arc::new(search::SearchFunction::new(search)));
     }
     Ok(session)
+}
+
+/// A time, as SQL.
+pub fn at(time: Micros) -> String {
+    format!("arrow_cast({time}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
 /// What a session lets people do: ask.

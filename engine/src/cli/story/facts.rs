@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::beside::{Beside, beside};
 use crate::cli::incident::objects;
 use crate::model::{Detection, Entity, Incident, Micros, time};
-use crate::{query, store};
+use crate::query::{self, at};
+use crate::store;
 
 /// Different things that events say of an incident's entities; who needs more asks in SQL.
 const NOTED_MAX: usize = 2_000;
@@ -26,7 +27,7 @@ pub struct Facts {
     pub notes: BTreeMap<String, BTreeSet<String>>,
     /// What rules say of themselves, by `PLUGIN/RULE`.
     pub advice: BTreeMap<String, String>,
-    /// Incidents that may be part of the same attack.
+    /// What may be part of the same attack.
     pub beside: Vec<Beside>,
     /// What may have kept findings away.
     pub doubts: Vec<String>,
@@ -104,10 +105,6 @@ impl Facts {
 
 pub(super) fn text<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a str> {
     row.get(column).and_then(Value::as_str).filter(|text| !text.is_empty())
-}
-
-pub(super) fn at(time: Micros) -> String {
-    format!("arrow_cast({time}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
 async fn notes(

@@ -43,7 +43,7 @@ pub fn page(incident: &Incident, story: &Story, look: Look) -> String {
     page.text
 }
 
-/// How many of the incidents that may belong to it are shown.
+/// How much of what may belong to it is shown.
 const BESIDE_SHOWN: usize = 5;
 
 struct Page {
@@ -245,21 +245,23 @@ impl Page {
         self.line(
             2,
             2,
-            "Nothing links these incidents to it; they lie near it in time and go on where it, or they, ended.",
+            "Nothing links these to it; they are rare, lie near it in time and go on where it, or they, ended.",
         );
         for other in story.beside.iter().take(BESIDE_SHOWN) {
-            let odds = format!(
-                "chance puts one as severe so near in {:.1} % of cases",
-                other.chance * 100.0
-            );
+            let id = match (&other.incident_id, &other.detection_id) {
+                (Some(id), _) => format!("incident {id}"),
+                (None, id) => format!("finding {}", id.as_deref().unwrap_or_default()),
+            };
+            let confidence = format!("confidence {:.0} %", other.confidence * 100.0);
+            self.line(2, 4, &format!("- {id}: {}; {}; {confidence}", other.title, other.why));
+        }
+        if story.beside.len() > BESIDE_SHOWN {
+            let more = story.beside.len() - BESIDE_SHOWN;
             self.line(
                 2,
                 4,
-                &format!("- {}: {}; {}; {odds}", other.incident_id, other.title, other.why),
+                &format!("- and {more} more: the table function `bridges` has them"),
             );
-        }
-        if story.beside.len() > BESIDE_SHOWN {
-            self.line(2, 4, &format!("- and {} more", story.beside.len() - BESIDE_SHOWN));
         }
     }
 
