@@ -12,18 +12,16 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use cpu_time::ProcessTime;
 use sentrail::config::CorrelateSettings;
 use sentrail::correlate::{Correlator, GraphSize};
 use sentrail::model::{Detection, Entity, EntityRole, Micros, Relation, RoledEntity, Severity, time};
 use sentrail_benches::given;
 
 use facts::Finding;
-use spent::spent;
 
 #[path = "correlate/facts.rs"]
 mod facts;
-#[path = "correlate/spent.rs"]
-mod spent;
 
 /// What the pipeline hands over between two looks at the incidents.
 const BATCH: usize = 2_000;
@@ -175,25 +173,18 @@ fn evenly(entities: usize) -> Timed {
 
 /// Facts per second beside the live entities of so many people, of whom the next hour tells the same.
 fn live(people: usize, timed: usize) -> Timed {
-    let correlator = filled(people);
-    let mut batches: Vec<(Vec<Detection>, Vec<Relation>)> = Vec::new();
-    for n in 0..timed {
-        if n % BATCH == 0 {
-            batches.push(Default::default());
-        }
+    let fact = |n: usize, (detections, relations): &mut Facts| {
         let person = facts::walk(n, people);
         let at = 11 * time::HOUR + n as Micros * time::HOUR / timed as Micros;
-        if let Some((detections, relations)) = batches.last_mut() {
-            match n % FINDING_EVERY {
-                0 => {
-                    let entities = [(EntityRole::Actor, key(person)), (EntityRole::Context, address(person))];
-                    detections.push(detection(n, n / FINDING_EVERY % facts::RULES, at, &entities));
-                }
-                _ => relations.push(day(person, at).swap_remove(n % 4)),
+        match n % FINDING_EVERY {
+            0 => {
+                let entities = [(EntityRole::Actor, key(person)), (EntityRole::Context, address(person))];
+                detections.push(detection(n, n / FINDING_EVERY % facts::RULES, at, &entities));
             }
+            _ => relations.push(day(person, at).swap_remove(n % 4)),
         }
-    }
-    run(correlator, batches, timed)
+    };
+    run(filled(people), timed, fact)
 }
 
 /// The findings that the other engine is shown, and nothing else.
@@ -214,25 +205,34 @@ fn findings(people: usize) -> Timed {
         correlator.changes();
     }
     drop(first);
-    let timed: Vec<Detection> = facts::timed(people).map(make).collect();
-    let batches = timed.chunks(BATCH).map(|batch| (batch.to_vec(), Vec::new())).collect();
-    drop(timed);
-    run(correlator, batches, facts::TIMED)
+    let mut timed = facts::timed(people).map(make);
+    run(correlator, facts::TIMED, |_, (detections, _)| {
+        detections.extend(timed.next())
+    })
 }
 
-fn run(mut correlator: Correlator, batches: Vec<(Vec<Detection>, Vec<Relation>)>, facts: usize) -> Timed {
+type Facts = (Vec<Detection>, Vec<Relation>);
+
+/// Each batch is made just before it is handed over, as the detectors do; making it is not timed.
+fn run(mut correlator: Correlator, facts: usize, mut fact: impl FnMut(usize, &mut Facts)) -> Timed {
     let before = correlator.size();
-    let began = spent();
-    for (detections, relations) in batches {
-        correlator.apply(detections, relations);
+    let mut seconds = 0.0;
+    for start in (0..facts).step_by(BATCH) {
+        let mut batch = Facts::default();
+        (start..facts.min(start + BATCH)).for_each(|n| fact(n, &mut batch));
+        let began = ProcessTime::now();
+        correlator.apply(batch.0, batch.1);
         black_box(correlator.changes());
+        seconds += began.elapsed().as_secs_f64();
     }
-    let rate = facts as f64 / (spent() - began);
     let size = GraphSize {
         incidents: correlator.size().incidents,
         ..before
     };
-    Timed { rate, size }
+    Timed {
+        rate: facts as f64 / seconds,
+        size,
+    }
 }
 
 /// Findings per second of rsigma's correlation engine.
@@ -304,7 +304,7 @@ fn rotating(findings: usize, batch: usize) {
             (detection(n, 0, at, &entities), relations)
         })
         .collect();
-    let began = spent();
+    let began = ProcessTime::now();
     for part in facts.chunks(batch) {
         let (detections, relations): (Vec<_>, Vec<_>) = part.iter().cloned().unzip();
         correlator.apply(detections, relations.concat());
@@ -312,7 +312,7 @@ fn rotating(findings: usize, batch: usize) {
     }
     println!(
         "{findings:>6} findings from rotating addresses, {batch:>4} at a time: {:>8.3} s, {} incidents",
-        spent() - began,
+        began.elapsed().as_secs_f64(),
         correlator.size().incidents
     );
 }

@@ -227,11 +227,15 @@ impl<'a> Scene<'a> {
         minute: f64,
         service: &str,
         operation: &str,
-        request: Value,
+        mut request: Value,
         response: Value,
         error: Option<(&str, &str)>,
     ) {
         let (time, id) = (self.at(minute), hex(self.rng, 32));
+        // Others do it to others.
+        if let (Some(Apart::ByOthers(_)), Some(Value::String(name))) = (self.telling, request.get_mut("userName")) {
+            name.push_str(&format!("-{}-{}", self.campaign.unwrap_or(0), self.steps));
+        }
         let actor = self.actor.clone();
         let identity = match &actor.role {
             Some((role, name, key)) => session(role, name, key, self.start),
