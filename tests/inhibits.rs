@@ -122,6 +122,32 @@ fn a_target_is_silenced_whether_its_source_came_before_it_or_behind_it_and_over_
     assert_eq!(rows(&late, STAND), rows(&calm, STAND));
     let held = inhibited(&late);
     assert_eq!((&held["revision"], &held["forwarded"]), (&2.into(), &Value::Bool(true)));
+
+    // As before, but somebody decides something before the source is found again.
+    let torn = dir.join("torn");
+    let config = config_of(dir, &torn, "torn.ndjson", false, "");
+    targets("torn.ndjson");
+    run_to_end(&config, &at);
+    source("torn.ndjson");
+    let mut killed = spawn_run(&config, &at, &[("SENTRAIL_FAILPOINT", "store.before_manifest:1")]);
+    assert!(!wait(&mut killed, PATIENCE).expect("it ends").success());
+    let update = Command::new(SENTRAIL)
+        .args(["incident", "update", id, "--assignee", "bob", "--by", "ann", "--data"])
+        .arg(&torn)
+        .output()
+        .unwrap();
+    assert!(update.status.success(), "{}", String::from_utf8_lossy(&update.stderr));
+    run_to_end(&config, &at);
+    let revisions =
+        format!("SELECT revision, assignee, inhibited_by FROM incident_revisions WHERE incident_id = '{id}'");
+    assert_eq!(
+        rows(&torn, &revisions),
+        [
+            r#"{"revision":1,"assignee":null,"inhibited_by":null}"#,
+            r#"{"revision":2,"assignee":null,"inhibited_by":"outage"}"#,
+            r#"{"revision":3,"assignee":"bob","inhibited_by":"outage"}"#,
+        ]
+    );
 }
 
 #[test]

@@ -98,6 +98,7 @@ pub async fn boot(settings: Settings, stopped: watch::Receiver<bool>) -> Result<
             let complete = watermark.map_or(newest, |watermark| watermark.min(newest));
             let oldest = inhibits::oldest(&settings.correlate, complete);
             inhibits::add_stored(&session, &mut triage.inhibits, (oldest, Micros::MAX)).await?;
+            inhibits::remember_stored(&session, &mut triage.inhibits, &unstored, oldest).await?;
         }
         resume(
             &session,

@@ -152,6 +152,8 @@ pub async fn carry_out(dir: &Path, command: Command) -> Result<Outcome, Pipeline
                 let stored = complete(&session, &mut incident).await?;
                 let span = (incident.first_time, incident.last_time);
                 inhibits::add_stored(&session, &mut triage.inhibits, span).await?;
+                // A source that a crash kept from the tables is found again by the next run.
+                triage.inhibits.remember(&incident);
                 let facts = Facts {
                     find: &|_, id| stored.get(id),
                     standing: &|id| journal.standing(id),

@@ -4,11 +4,11 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::PipelineError;
-use super::boot::{columns, newest_time, now, stream};
+use super::boot::{columns, incidents, newest_time, now, stream};
 use super::run::Engine;
 use crate::config::{CorrelateSettings, InhibitSettings};
 use crate::correlate::Correlator;
-use crate::model::Micros;
+use crate::model::{Incident, Micros};
 use crate::query::{self, QueryError, at};
 use crate::store::{self, StoreError, Table};
 use crate::triage::Inhibits;
@@ -37,6 +37,30 @@ pub(super) async fn add_stored(
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(QueryError::from)?;
         inhibits.add(&store::detections_from_batches(&[batch])?);
+    }
+    Ok(())
+}
+
+/// Takes up what the tables say is held back, but for `unstored`, which are newer. A crash can have kept the source from the tables and not what
+/// it held back: it is found again. Other inhibitions than were in force judge for themselves.
+pub(super) async fn remember_stored(
+    session: &SessionContext,
+    inhibits: &mut Inhibits,
+    unstored: &[Incident],
+    oldest: Micros,
+) -> Result<(), PipelineError> {
+    let before = stored(session).await?;
+    if !before.iter().all(|was| inhibits.settings().contains(was)) {
+        return Ok(());
+    }
+    let held = format!(
+        "status = 'open' AND inhibited_by IS NOT NULL AND last_time >= {}",
+        at(oldest)
+    );
+    for incident in incidents(session, &held).await? {
+        if unstored.iter().all(|newer| newer.incident_id != incident.incident_id) {
+            inhibits.remember(&incident);
+        }
     }
     Ok(())
 }

@@ -19,8 +19,8 @@ pub struct Inhibits {
     moved: bool,
     /// Sources from before are forgotten.
     horizon: Micros,
-    /// By detection, the inhibitions by which a revision is silenced that a crash kept from the tables: the source that it knew of is found
-    /// again, but not at once.
+    /// By detection, the inhibitions by which a revision from before the start is silenced: a source that a crash kept from the tables is
+    /// found again, but not at once.
     journaled: HashMap<Id, Arc<[String]>>,
 }
 
@@ -82,7 +82,7 @@ impl Inhibits {
         std::mem::take(&mut self.moved)
     }
 
-    /// Takes up what a revision says that is not in the tables yet.
+    /// Takes up what a revision from before the start says.
     pub fn remember(&mut self, incident: &Incident) {
         let names: Arc<[String]> = incident.case.inhibited.as_slice().into();
         for id in &incident.detection_ids {
