@@ -301,7 +301,9 @@ impl<'a> Cells<'a> {
     }
 
     fn kind_of_new(&mut self, row: usize, bytes: &'a [u8], sigma: &Sigma) -> u32 {
-        let Some(text) = self.texts.get(row) else { return UNKNOWN };
+        let Some(text) = self.texts.get(row) else {
+            return UNKNOWN;
+        };
         let answers = sigma.collection.fields[self.field].answers_text(text);
         let place = self
             .answers

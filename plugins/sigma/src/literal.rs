@@ -119,7 +119,10 @@ mod tests {
     fn what_may_be_spelled_otherwise_rules_nothing_out() {
         let literals = Literals(vec![":user/alice".into()]);
         let rules_out = |literals: &Literals, raw: &[u8]| literals.rule_out(&mut Spelling::of(raw));
-        assert!(rules_out(&literals, br#"{"arn":"arn:aws:iam::1:user/bob","more":"a \"b\""}"#));
+        assert!(rules_out(
+            &literals,
+            br#"{"arn":"arn:aws:iam::1:user/bob","more":"a \"b\""}"#
+        ));
         assert!(!rules_out(&literals, br#"{"arn":"arn:aws:iam::1:user/alice"}"#));
         assert!(!rules_out(&literals, br#"{"arn":"arn:aws:iam::1:user\/alice"}"#));
         assert!(!rules_out(&literals, br#"{"arn":"arn:aws:iam::1:user/\u0061lice"}"#));
