@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -142,21 +143,34 @@ fn sound(detectors: &Detectors) -> Result<()> {
     Ok(())
 }
 
+/// As the source of files hands records over: payloads of the block that they were read into.
 fn decode(normalizer: &mut Normalizer, texts: &[String], from: usize) -> Normalized {
-    let payloads = texts.iter().enumerate().map(|(at, text)| Payload {
-        bytes: Bytes::copy_from_slice(text.as_bytes()),
-        position: Position::File {
-            path: "/events.ndjson".into(),
-            record: (from + at) as u64 + 1,
-        },
-        truncated: false,
-        attributes: None,
+    let mut block = Vec::with_capacity(texts.iter().map(|text| text.len() + 1).sum());
+    for text in texts {
+        block.extend_from_slice(text.as_bytes());
+        block.push(b'\n');
+    }
+    let block = Bytes::from(block);
+    let path: Arc<str> = "/events.ndjson".into();
+    let mut start = 0;
+    let payloads = texts.iter().enumerate().map(|(at, text)| {
+        let bytes = block.slice(start..start + text.len());
+        start += text.len() + 1;
+        Payload {
+            bytes,
+            position: Position::File {
+                path: Arc::clone(&path),
+                record: (from + at) as u64 + 1,
+            },
+            truncated: false,
+            attributes: None,
+        }
     });
     let raw = RawBatch {
         input: InputId::file("events", "/events.ndjson"),
         source: "events".into(),
         payloads: payloads.collect(),
-        block: None,
+        block: Some(block.clone()),
         next: InputOffset::Kafka { next: 0 },
     };
     normalizer.decode(&raw, INGESTED)

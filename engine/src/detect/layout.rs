@@ -185,6 +185,12 @@ impl LaidColumn {
 
 fn lay_text(array: &StringViewArray, rows: &[u32], cut: &mut impl FnMut(usize)) -> LaidText {
     let mut text = LaidText::with_capacity(rows.len());
+    // The low half of a view is its length. Text that grows bit by bit would be copied over and over.
+    let bytes: usize = rows
+        .iter()
+        .map(|row| array.views()[*row as usize] as u32 as usize)
+        .sum();
+    text.data.reserve_exact(bytes.min(COLUMN_BYTES_MAX));
     for (slot, row) in rows.iter().enumerate() {
         let row = *row as usize;
         if !text.push(&[if array.is_null(row) { "" } else { array.value(row) }]) {

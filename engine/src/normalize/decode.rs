@@ -1,7 +1,7 @@
 //! Payloads → records → rows.
 
 use super::captures::Captures;
-use super::columns::{Blocks, Columns, Place};
+use super::columns::{Blocks, Columns};
 use super::dedupe::Dedupe;
 use super::json::{Cursor, bracketed_end};
 use super::plan::Plan;
@@ -26,7 +26,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         lateness: 0,
     };
     let source = normalizer.sources.get(&*raw.source);
-    let (blocks, places) = Blocks::of(raw);
+    let (blocks, payloads) = Blocks::of(raw);
     let mut decoder = Decoder {
         source: source.unwrap_or(&unknown),
         plans: &normalizer.plans,
@@ -40,7 +40,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         position_text: String::new(),
         ingested,
         out: Out {
-            columns: Columns::new(),
+            columns: Columns::new(payloads.len()),
             facts: Facts::default(),
             detections: Vec::new(),
             rejected: Vec::new(),
@@ -52,14 +52,16 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
         found: 0,
         refused: 0,
         searched: 0,
+        wrappers: vec![None; normalizer.plans.len()],
         in_array: false,
     };
     let mut bytes = 0u64;
-    for (payload, place) in raw.payloads.iter().zip(places) {
+    for (block, payload) in &payloads {
         bytes += payload.bytes.len() as u64;
         decoder.found = 0;
         decoder.refused = 0;
         decoder.searched = 0;
+        decoder.wrappers.fill(None);
         if source.is_none() {
             decoder.reject(
                 &payload.position,
@@ -67,7 +69,7 @@ pub fn decode(normalizer: &mut Normalizer, raw: &RawBatch, ingested: Micros) -> 
                 format!("source `{}` is not configured", raw.source),
             );
         } else {
-            decoder.payload(payload, place);
+            decoder.payload(payload, *block);
         }
     }
     let (tenant, plans) = (decoder.source.tenant.clone(), decoder.plans);
@@ -120,12 +122,15 @@ pub struct Decoder<'n> {
     pub refused: u32,
     /// Bytes of the payload that were searched for the ends of broken elements.
     pub searched: usize,
+    /// Where in the payload the key next stands under which each mapping's documents hold their records, or its end; `None` before it
+    /// was looked for.
+    pub wrappers: Vec<Option<usize>>,
     /// The record at hand is an array's element: numbered even when it is the first.
     pub in_array: bool,
 }
 
 impl Decoder<'_> {
-    fn payload(&mut self, payload: &Payload, place: Place) {
+    fn payload(&mut self, payload: &Payload, block: u32) {
         let bytes: &[u8] = &payload.bytes;
         if payload.truncated {
             let reason = "longer than its source's limit, or cut off: only the beginning is there";
@@ -145,7 +150,7 @@ impl Decoder<'_> {
                 let reason = format!("the payload's rest after {REJECTED_PER_PAYLOAD_MAX} rejected records");
                 return self.reject(&payload.position, &bytes[at..], reason);
             }
-            at = self.document(payload, place, at);
+            at = self.document(payload, block, at);
         }
         self.in_array = false;
         // A blank line of a file is no record; a message without a record is something its sender meant.
@@ -160,26 +165,26 @@ impl Decoder<'_> {
     }
 
     /// One top-level value; returns where the next may start.
-    fn document(&mut self, payload: &Payload, place: Place, at: usize) -> usize {
+    fn document(&mut self, payload: &Payload, block: u32, at: usize) -> usize {
         let bytes: &[u8] = &payload.bytes;
         self.in_array = false;
-        if let Some(end) = self.line(payload, place, at) {
+        if let Some(end) = self.line(payload, block, at) {
             return end;
         }
         match bytes[at] {
-            b'[' => self.elements(payload, place, at + 1),
+            b'[' => self.elements(payload, block, at + 1),
             b'{' => match self.wrapped(bytes, at) {
                 Some(inside) => {
-                    let end = self.elements(payload, place, inside);
+                    let end = self.elements(payload, block, inside);
                     self.rest_of_wrapper(payload, end)
                 }
-                None => match self.record(payload, place, at) {
+                None => match self.record(payload, block, at) {
                     Ok(end) => end,
                     Err(fault) => self.reject_line(payload, at, fault.reason(at)),
                 },
             },
             _ => match behind_syslog_header(bytes, at) {
-                Some(inside) => match self.record(payload, place, inside) {
+                Some(inside) => match self.record(payload, block, inside) {
                     Ok(end) => end,
                     Err(fault) => self.reject_line(payload, at, fault.reason(at)),
                 },
@@ -195,13 +200,21 @@ impl Decoder<'_> {
     }
 
     /// Whether the document wraps its records in an array under the mapping's key: the array's inside, if so. The key is looked
-    /// for up to the first member that is an object or an array, so that a plain record costs next to nothing.
-    fn wrapped(&self, bytes: &[u8], at: usize) -> Option<usize> {
-        let plans = match self.source.plan {
-            Some(plan) => &self.plans[plan..=plan],
-            None => self.plans,
-        };
-        if plans.iter().all(|plan| plan.unwrap.is_none()) {
+    /// for up to the first member that is an object or an array, where it stands in the payload at all, so that a plain record costs
+    /// next to nothing.
+    fn wrapped(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let range = self.source.plan.map_or(0..self.plans.len(), |plan| plan..plan + 1);
+        let plans = &self.plans[range.clone()];
+        let mut stands = false;
+        for (plan, place) in plans.iter().zip(&mut self.wrappers[range]) {
+            let Some(key) = &plan.wrapper else { continue };
+            let next = place
+                .filter(|place| *place >= at)
+                .unwrap_or_else(|| key.find(&bytes[at..]).map_or(bytes.len(), |found| at + found));
+            *place = Some(next);
+            stands |= next < bytes.len();
+        }
+        if !stands {
             return None;
         }
         let mut cursor = Cursor::new(bytes, at);
@@ -245,7 +258,7 @@ impl Decoder<'_> {
 
     /// The elements of an array whose inside starts at `at`; returns where the array ends. A broken element loses itself only, as
     /// long as its brackets show where it ends.
-    fn elements(&mut self, payload: &Payload, place: Place, mut at: usize) -> usize {
+    fn elements(&mut self, payload: &Payload, block: u32, mut at: usize) -> usize {
         let bytes: &[u8] = &payload.bytes;
         let mut first = true;
         self.in_array = true;
@@ -267,7 +280,7 @@ impl Decoder<'_> {
                 return at;
             }
             let read = match bytes[at] {
-                b'{' => self.record(payload, place, at),
+                b'{' => self.record(payload, block, at),
                 _ => {
                     let mut cursor = Cursor::new(bytes, at);
                     cursor.skip_value().map(|_| {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use memchr::memmem::Finder;
+
 use super::captures::CaptureSet;
 use super::compile::Compiler;
 use super::lines::Layout;
@@ -124,6 +126,8 @@ pub struct Plan {
     pub lateness: Micros,
     pub lateness_reason: Box<str>,
     pub unwrap: Option<Box<str>>,
+    /// Finds the same in quotes.
+    pub wrapper: Option<Finder<'static>>,
     /// Records are no JSON but have this layout.
     pub line: Option<Layout>,
     /// A record may make several events.
@@ -213,6 +217,7 @@ impl Plan {
             }
             trie.part_at(&path);
         }
+        let wrapper = mapping.unwrap.as_ref().map(|key| format!("\"{key}\""));
         Ok(Plan {
             format: mapping.format.as_str().into(),
             title: mapping.title.as_str().into(),
@@ -221,6 +226,7 @@ impl Plan {
             lateness: Micros::from(mapping.lateness.seconds) * SECOND,
             lateness_reason: mapping.lateness.reason.as_str().into(),
             unwrap: mapping.unwrap.as_deref().map(Into::into),
+            wrapper: wrapper.map(|key| Finder::new(key.as_bytes()).into_owned()),
             line,
             parts: mapping.split.is_some(),
             trie,

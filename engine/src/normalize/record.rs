@@ -6,7 +6,7 @@ use std::ops::Range;
 use twox_hash::XxHash64;
 
 use super::captures::Captures;
-use super::columns::{Place, Stamp};
+use super::columns::Stamp;
 use super::decode::{Decoder, SEARCHES_MAX, skip_space};
 use super::dedupe::Seen;
 use super::finding::{self, Origin};
@@ -70,14 +70,14 @@ impl Refusal {
 
 impl Decoder<'_> {
     /// The record that starts at `at`; returns its end. A fault leaves the record to the caller, who knows how much of it is lost.
-    pub fn record(&mut self, payload: &Payload, place: Place, at: usize) -> Result<usize, Fault> {
+    pub fn record(&mut self, payload: &Payload, block: u32, at: usize) -> Result<usize, Fault> {
         let mut captures = std::mem::take(&mut self.captures);
-        let read = self.read(payload, place, at, &mut captures);
+        let read = self.read(payload, block, at, &mut captures);
         self.captures = captures;
         read
     }
 
-    fn read(&mut self, payload: &Payload, place: Place, at: usize, captures: &mut Captures) -> Result<usize, Fault> {
+    fn read(&mut self, payload: &Payload, block: u32, at: usize, captures: &mut Captures) -> Result<usize, Fault> {
         let bytes: &[u8] = &payload.bytes;
         let (chosen, walked) = match self.source.plan {
             Some(plan) => (Some(plan), None),
@@ -91,7 +91,7 @@ impl Decoder<'_> {
         };
         let plan = &self.plans[index];
         if plan.parts {
-            return self.parts(index, payload, place, at, captures);
+            return self.parts(index, payload, block, at, captures);
         }
         let end = match walked {
             Some(end) => end,
@@ -103,7 +103,7 @@ impl Decoder<'_> {
         };
         let event = self
             .whole(payload, at..end)
-            .and_then(|text| self.event(index, payload, place, (text, at), at..end, captures));
+            .and_then(|text| self.event(index, payload, block, (text, at), at..end, captures));
         if let Err(refusal) = event {
             self.reject(&payload.position, &bytes[at..end], refusal.reason());
         }
@@ -115,7 +115,7 @@ impl Decoder<'_> {
         &mut self,
         index: usize,
         payload: &Payload,
-        place: Place,
+        block: u32,
         at: usize,
         captures: &mut Captures,
     ) -> Result<usize, Fault> {
@@ -142,14 +142,14 @@ impl Decoder<'_> {
                 }
                 return;
             }
-            if let Err(refusal) = self.event(index, payload, place, (text, at), part.range(), captures) {
+            if let Err(refusal) = self.event(index, payload, block, (text, at), part.range(), captures) {
                 self.reject(&payload.position, &bytes[part.range()], refusal.reason());
             }
         };
         let carrier = payload.attributes.as_deref();
         trie.walk(bytes, &mut Cursor::new(bytes, at), captures, carrier, &mut emit)?;
         self.in_array = in_array;
-        if !emitted && let Err(refusal) = self.event(index, payload, place, (text, at), at..end, captures) {
+        if !emitted && let Err(refusal) = self.event(index, payload, block, (text, at), at..end, captures) {
             self.reject(&payload.position, &bytes[at..end], refusal.reason());
         }
         Ok(end)
@@ -186,7 +186,7 @@ impl Decoder<'_> {
     }
 
     /// The record at `at` as a line of a format that is no JSON; returns its end. `None`: it is to be read as JSON.
-    pub fn line(&mut self, payload: &Payload, place: Place, at: usize) -> Option<usize> {
+    pub fn line(&mut self, payload: &Payload, block: u32, at: usize) -> Option<usize> {
         let bytes: &[u8] = &payload.bytes;
         let plans = self.plans;
         let candidates = match self.source.plan {
@@ -226,7 +226,7 @@ impl Decoder<'_> {
                     plan.format
                 ))),
                 Ok(text) if text.contains('\0') => Err(Refusal::Nul),
-                Ok(text) => self.event(index, payload, place, (text, at), at..end, &captures),
+                Ok(text) => self.event(index, payload, block, (text, at), at..end, &captures),
                 Err(refusal) => Err(refusal),
             };
             if let Err(refusal) = event {
@@ -244,7 +244,7 @@ impl Decoder<'_> {
         &mut self,
         plan_index: usize,
         payload: &Payload,
-        place: Place,
+        block: u32,
         (text, start): (&str, usize),
         part: Range<usize>,
         captures: &Captures,
@@ -307,7 +307,7 @@ impl Decoder<'_> {
             ingested: self.ingested,
             raw_hash,
         };
-        self.out.columns.push(&self.row, record, self.blocks, place, &stamp);
+        self.out.columns.push(&self.row, record, self.blocks, block, &stamp);
         self.relate(plan_index, record, time, id);
         if let Some(finding) = &plan.detection {
             let text = |column: usize| self.row.text(self.row.cells[column], record).unwrap_or_default();
@@ -342,11 +342,21 @@ impl Decoder<'_> {
 
     /// Writes where the record stands: the payload's position, with the record's number unless it is the payload itself.
     pub fn write_position(&mut self, position: &Position) {
-        self.position_text.clear();
-        // Writing to a string cannot fail.
-        let _ = write!(self.position_text, "{position}");
+        let text = &mut self.position_text;
+        text.clear();
+        match position {
+            // As `Display` writes it, for every record of a file: several times as fast.
+            Position::File { path, record } => {
+                text.push_str(path);
+                text.push(':');
+                push_number(*record, text);
+            }
+            // Writing to a string cannot fail.
+            _ => drop(write!(text, "{position}")),
+        }
         if self.in_array || self.found > 0 {
-            let _ = write!(self.position_text, "#{}", self.found + 1);
+            text.push('#');
+            push_number(u64::from(self.found) + 1, text);
         }
     }
 
@@ -395,6 +405,20 @@ impl Decoder<'_> {
             }
         }
     }
+}
+
+fn push_number(mut number: u64, text: &mut String) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.push_str(std::str::from_utf8(&digits[from..]).unwrap_or_default());
 }
 
 fn has(row: &Row, column: usize) -> bool {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, StringViewArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -290,6 +290,62 @@ fn a_wrapped_document_is_unwrapped() {
         assert_eq!(normalized.events.text("format").value(0), "aws_cloudtrail");
         assert_eq!(normalized.events.text("raw").value(1), record("2"));
     }
+}
+
+#[test]
+fn wrapped_documents_are_told_from_those_beside_them() {
+    let record = |id: &str, more: &str| cloudtrail(id, "2026-03-02T09:15:00Z", more);
+    let says = record(
+        "4",
+        r#","userAgent":"\"Records\":[","requestParameters":{"Records":[1]}"#,
+    );
+    let text = format!(
+        "{}\n{{\"Records\":[{},{}]}}\n{says}\n{}\n{{\"a\":1,\"Records\" : [{}]}}",
+        record("1", ""),
+        record("2", ""),
+        record("3", ""),
+        record("5", ""),
+        record("6", "")
+    );
+    for format in ["aws_cloudtrail", AUTO] {
+        let normalized = decode(&mut normalizer(format), &[text.as_bytes()]);
+        assert!(normalized.rejected.is_empty(), "{:?}", reasons(&normalized));
+        let raws: Vec<&str> = normalized.events.text("raw").iter().flatten().collect();
+        let [one, two, three, five, six] = ["1", "2", "3", "5", "6"].map(|id| record(id, ""));
+        assert_eq!(raws, [&one, &two, &three, &says, &five, &six], "{format}");
+    }
+}
+
+#[test]
+fn text_that_is_copied_stays_what_it_was() {
+    // Escapes are why; blocks of all sizes are filled, some texts come twice and some are longer than a block begins with.
+    let message = |number: usize| format!("line {}\nof it {}", number / 2, "x".repeat(number * 7));
+    let texts: Vec<String> = (0..1500)
+        .map(|number| {
+            let more = format!(r#","errorMessage":{}"#, json!(message(number - number % 2)));
+            cloudtrail(&number.to_string(), "2026-03-02T09:15:00Z", &more)
+        })
+        .collect();
+    let payloads: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+    let normalized = decode(&mut normalizer("aws_cloudtrail"), &payloads);
+    let found: Vec<&str> = normalized.events.text("status_detail").iter().flatten().collect();
+    let wanted: Vec<String> = (0..1500).map(|number| message(number - number % 2)).collect();
+    assert!(found == wanted, "a copied text is another than the record's");
+    assert!(
+        normalized
+            .events
+            .batch()
+            .column_by_name("status_detail")
+            .is_some_and(|column| {
+                let array = column.as_string_view();
+                StringViewArray::try_new(
+                    array.views().clone(),
+                    array.data_buffers().to_vec(),
+                    array.nulls().cloned(),
+                )
+                .is_ok()
+            })
+    );
 }
 
 #[test]

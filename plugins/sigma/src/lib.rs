@@ -16,6 +16,7 @@ mod value;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use sentrail_plugin::serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use sentrail_plugin::{Batch, Column, Detector, Findings, Level, Manifest, Rule, 
 
 use condition::{Columns, Whole};
 use field::Answers;
+use literal::Spelling;
 use load::{Collection, Loaded, cut};
 use record::Wanted;
 
@@ -118,18 +120,27 @@ impl Detector for Sigma {
             return;
         }
         let (formats, raws) = (batch.text(col::FORMAT), batch.text(col::RAW));
-        let mut open: HashMap<&str, Pass> = HashMap::new();
+        // Few formats are in a batch, and rows of one mostly follow each other.
+        let mut passes: Vec<(&[u8], Option<Pass>)> = Vec::new();
+        let mut at = 0;
         for row in batch.rows() {
-            let Some((name, group)) = formats.get(row).and_then(|name| self.groups.get_key_value(name)) else {
-                continue;
-            };
-            let pass = open.entry(name).or_insert_with(|| Pass::new(self, group, batch));
+            let name = formats.bytes(row).unwrap_or_default();
+            if passes.get(at).is_none_or(|(held, _)| *held != name) {
+                at = passes.iter().position(|(held, _)| *held == name).unwrap_or_else(|| {
+                    let group = formats.get(row).and_then(|name| self.groups.get(name));
+                    passes.push((name, group.map(|group| Pass::new(self, group, batch))));
+                    passes.len() - 1
+                });
+            }
+            let Some(pass) = &mut passes[at].1 else { continue };
+            let group = pass.group;
             let standing = pass.standing(row);
             let raw = raws.bytes(row).unwrap_or_default();
             let rules = &self.collection.rules;
+            let mut spelling = Spelling::of(raw);
             if standing
                 .iter()
-                .all(|(rule, decided)| !decided && rules[*rule].literals.rule_out(raw))
+                .all(|(rule, decided)| !decided && rules[*rule].literals.rule_out(&mut spelling))
             {
                 continue;
             }
@@ -179,7 +190,7 @@ struct Pass<'a> {
     sigma: &'a Sigma,
     group: &'a Group,
     columns: Vec<Cells<'a>>,
-    known: HashMap<Vec<u32>, Standing>,
+    known: HashMap<Vec<u32>, Standing, BuildHasherDefault<Numbers>>,
     key: Vec<u32>,
 }
 
@@ -187,8 +198,43 @@ struct Pass<'a> {
 struct Cells<'a> {
     field: usize,
     texts: Texts<'a>,
-    kinds: HashMap<&'a str, u32>,
+    kinds: HashMap<&'a [u8], u32>,
+    /// The value seen last of those that share a place here, and its kind: most values come again soon, and finding them here takes
+    /// less than hashing them.
+    recent: Vec<Option<(&'a [u8], u32)>>,
     answers: Vec<Answers>,
+}
+
+/// Hashes numbers of kinds, which nobody who writes logs can choose.
+#[derive(Default)]
+struct Numbers(u64);
+
+impl Hasher for Numbers {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(4) {
+            let number = part.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(SPREAD);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+/// 2^64 divided by the golden ratio: neighbours are spread far apart.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Places for values seen last, a power of two.
+const RECENT: usize = 256;
+
+/// The place of a value among those seen last, by its length and ends.
+fn place(bytes: &[u8]) -> usize {
+    let (first, last) = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)), 0),
+    };
+    let mixed = (first ^ last.rotate_left(29) ^ bytes.len() as u64).wrapping_mul(SPREAD);
+    (mixed >> 40) as usize % RECENT
 }
 
 /// The kind of a cell that does not tell what the field is.
@@ -200,13 +246,14 @@ impl<'a> Pass<'a> {
             field: *field,
             texts: batch.text(*column),
             kinds: HashMap::new(),
+            recent: vec![None; RECENT],
             answers: Vec::new(),
         };
         Self {
             sigma,
             group,
             columns: group.columns.iter().map(cells).collect(),
-            known: HashMap::new(),
+            known: HashMap::default(),
             key: Vec::new(),
         }
     }
@@ -236,14 +283,27 @@ impl<'a> Pass<'a> {
     }
 }
 
-impl Cells<'_> {
+impl<'a> Cells<'a> {
     fn kind(&mut self, row: usize, sigma: &Sigma) -> u32 {
-        let Some(text) = self.texts.get(row).filter(|text| text.len() <= CELL_BYTES_MAX) else {
+        let Some(bytes) = self.texts.bytes(row).filter(|bytes| bytes.len() <= CELL_BYTES_MAX) else {
             return UNKNOWN;
         };
-        if let Some(kind) = self.kinds.get(text) {
-            return *kind;
+        let place = place(bytes);
+        if let Some((_, kind)) = self.recent[place].filter(|(held, _)| *held == bytes) {
+            return kind;
         }
+        let kind = match self.kinds.get(bytes) {
+            Some(kind) => *kind,
+            None => self.kind_of_new(row, bytes, sigma),
+        };
+        self.recent[place] = Some((bytes, kind));
+        kind
+    }
+
+    fn kind_of_new(&mut self, row: usize, bytes: &'a [u8], sigma: &Sigma) -> u32 {
+        let Some(text) = self.texts.get(row) else {
+            return UNKNOWN;
+        };
         let answers = sigma.collection.fields[self.field].answers_text(text);
         let place = self
             .answers
@@ -254,7 +314,7 @@ impl Cells<'_> {
                 self.answers.len() - 1
             });
         let kind = u32::try_from(place).unwrap_or(UNKNOWN);
-        self.kinds.insert(text, kind);
+        self.kinds.insert(bytes, kind);
         kind
     }
 }

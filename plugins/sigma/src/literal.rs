@@ -20,15 +20,30 @@ impl Literals {
         Self(needed(condition, fields).unwrap_or_default())
     }
 
-    /// Whether a record of these bytes cannot meet the rule.
-    pub fn rule_out(&self, raw: &[u8]) -> bool {
-        !self.0.is_empty() && !self.0.iter().any(|literal| raw.holds(literal)) && !hides(raw)
+    /// Whether the record cannot meet the rule.
+    pub fn rule_out(&self, record: &mut Spelling<'_>) -> bool {
+        !self.0.is_empty() && !self.0.iter().any(|literal| record.raw.holds(literal)) && !record.hides()
     }
 }
 
-/// Whether a text in the record may be spelled otherwise than it reads: what a literal is made of is escaped in no other way.
-fn hides(raw: &[u8]) -> bool {
-    raw.holds("\\") && (raw.holds("\\u") || raw.holds("\\/"))
+/// A record's bytes, and whether they may say a text otherwise than it reads.
+pub struct Spelling<'a> {
+    raw: &'a [u8],
+    hides: Option<bool>,
+}
+
+impl<'a> Spelling<'a> {
+    pub fn of(raw: &'a [u8]) -> Self {
+        Self { raw, hides: None }
+    }
+
+    /// What a literal is made of is escaped in no other way. Looked for once, however many rules ask.
+    fn hides(&mut self) -> bool {
+        let raw = self.raw;
+        *self
+            .hides
+            .get_or_insert_with(|| raw.holds("\\") && (raw.holds("\\u") || raw.holds("\\/")))
+    }
 }
 
 fn needed(condition: &Condition, fields: &[Field]) -> Option<Vec<String>> {
@@ -103,10 +118,14 @@ mod tests {
     #[test]
     fn what_may_be_spelled_otherwise_rules_nothing_out() {
         let literals = Literals(vec![":user/alice".into()]);
-        assert!(literals.rule_out(br#"{"arn":"arn:aws:iam::1:user/bob","more":"a \"b\""}"#));
-        assert!(!literals.rule_out(br#"{"arn":"arn:aws:iam::1:user/alice"}"#));
-        assert!(!literals.rule_out(br#"{"arn":"arn:aws:iam::1:user\/alice"}"#));
-        assert!(!literals.rule_out(br#"{"arn":"arn:aws:iam::1:user/\u0061lice"}"#));
-        assert!(!Literals::default().rule_out(b"{}"));
+        let rules_out = |literals: &Literals, raw: &[u8]| literals.rule_out(&mut Spelling::of(raw));
+        assert!(rules_out(
+            &literals,
+            br#"{"arn":"arn:aws:iam::1:user/bob","more":"a \"b\""}"#
+        ));
+        assert!(!rules_out(&literals, br#"{"arn":"arn:aws:iam::1:user/alice"}"#));
+        assert!(!rules_out(&literals, br#"{"arn":"arn:aws:iam::1:user\/alice"}"#));
+        assert!(!rules_out(&literals, br#"{"arn":"arn:aws:iam::1:user/\u0061lice"}"#));
+        assert!(!rules_out(&Literals::default(), b"{}"));
     }
 }
