@@ -17,8 +17,6 @@ mod resemblance;
 mod session;
 mod sliding_sum;
 
-use std::hash::Hasher;
-
 use serde::de::DeserializeOwned;
 use siphasher::sip::SipHasher13;
 
@@ -38,9 +36,7 @@ pub use sliding_sum::SlidingSum;
 
 /// The same number for the same text in every build and on every machine.
 pub fn hash(text: &str) -> u64 {
-    let mut hasher = SipHasher13::new();
-    hasher.write(text.as_bytes());
-    hasher.finish()
+    SipHasher13::new().hash(text.as_bytes())
 }
 
 /// Reads state as [`crate::Instance::save`] writes it, for [`crate::Detector::migrate`].
