@@ -43,3 +43,21 @@ pub fn hash(text: &str) -> u64 {
 pub fn read_state<T: DeserializeOwned>(saved: &[u8]) -> Result<T, String> {
     postcard::from_bytes(saved).map_err(|error| format!("the saved state cannot be read: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher;
+
+    use super::*;
+
+    #[test]
+    fn a_hash_is_that_of_the_states_saved_before() {
+        assert_eq!(hash("alice"), 1_274_268_231_354_930_753);
+        for length in 0..40 {
+            let text = &"0123456789abcdefghijklmnopqrstuvwxyz_-.:"[..length];
+            let mut hasher = SipHasher13::new();
+            hasher.write(text.as_bytes());
+            assert_eq!(hash(text), hasher.finish(), "{text}");
+        }
+    }
+}
