@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::utf8::text;
+use crate::utf8::{string, text};
 
 /// Number of a row within its batch.
 pub type Row = usize;
@@ -55,29 +55,93 @@ impl<T> Column<T> {
     }
 }
 
-/// A column of texts end to end: row r is `data[offsets[r]..offsets[r + 1]]`.
+/// Bytes of a cell, on average, up to which a column is seen to be UTF-8 as a whole. Longer ones are as they are asked for: many
+/// detectors look at few of them.
+const SHORT: usize = 64;
+
+/// A column of texts end to end.
 #[derive(Clone, Debug, Default)]
 pub struct TextColumn {
-    pub offsets: Vec<u32>,
-    pub data: Vec<u8>,
+    /// Row r is from `offsets[r]` to `offsets[r + 1]`.
+    pub(crate) offsets: Vec<u32>,
+    cells: Cells,
+}
+
+#[derive(Clone, Debug)]
+enum Cells {
+    /// Not looked at yet, or better cell by cell.
+    Bytes(Vec<u8>),
+    Text(String),
+}
+
+impl Default for Cells {
+    fn default() -> Self {
+        Self::Bytes(Vec::new())
+    }
 }
 
 impl TextColumn {
+    /// Row r is `data[offsets[r]..offsets[r + 1]]`.
+    pub fn new(offsets: Vec<u32>, data: Vec<u8>) -> Self {
+        Self {
+            offsets,
+            cells: Cells::Bytes(data),
+        }
+    }
+
     /// Appends a row.
     pub fn push(&mut self, text: &str) {
         if self.offsets.is_empty() {
             self.offsets.push(0);
         }
-        self.data.extend_from_slice(text.as_bytes());
-        self.offsets.push(u32::try_from(self.data.len()).unwrap_or(u32::MAX));
+        let len = match &mut self.cells {
+            Cells::Bytes(cells) => {
+                cells.extend_from_slice(text.as_bytes());
+                cells.len()
+            }
+            Cells::Text(cells) => {
+                cells.push_str(text);
+                cells.len()
+            }
+        };
+        self.offsets.push(u32::try_from(len).unwrap_or(u32::MAX));
     }
 
-    fn bytes(&self, row: Row) -> &[u8] {
+    /// Sees once that all of it is text, where cells are short.
+    fn check(&mut self) {
+        if let Cells::Bytes(cells) = &mut self.cells
+            && cells.len() <= SHORT * self.offsets.len()
+        {
+            self.cells = string(std::mem::take(cells)).map_or_else(Cells::Bytes, Cells::Text);
+        }
+    }
+
+    // A call costs a guest more than the look does.
+    #[inline(always)]
+    fn get(&self, row: Row) -> Option<&str> {
         let range = between(&self.offsets, row);
-        self.data.get(range).unwrap_or_default()
+        match &self.cells {
+            Cells::Text(cells) => cells.get(range),
+            Cells::Bytes(cells) => checked(cells, range),
+        }
+    }
+
+    #[inline]
+    fn bytes(&self, row: Row) -> &[u8] {
+        let cells = match &self.cells {
+            Cells::Text(cells) => cells.as_bytes(),
+            Cells::Bytes(cells) => cells,
+        };
+        cells.get(between(&self.offsets, row)).unwrap_or_default()
     }
 }
 
+#[inline(never)]
+fn checked(cells: &[u8], range: Range<usize>) -> Option<&str> {
+    text(cells.get(range).unwrap_or_default())
+}
+
+#[inline(always)]
 fn between(offsets: &[u32], row: Row) -> Range<usize> {
     match (offsets.get(row), offsets.get(row + 1)) {
         (Some(&from), Some(&to)) => from as usize..to as usize,
@@ -124,8 +188,8 @@ impl Batch {
         names: &'static [&'static str],
         time: Vec<i64>,
         late: Vec<u8>,
-        key: TextColumn,
-        columns: Vec<Data>,
+        mut key: TextColumn,
+        mut columns: Vec<Data>,
     ) -> Result<Self, String> {
         if columns.len() != names.len() {
             return Err(format!(
@@ -133,6 +197,13 @@ impl Batch {
                 columns.len(),
                 names.len()
             ));
+        }
+        key.check();
+        for column in &mut columns {
+            match &mut column.values {
+                Values::Text(texts) | Values::TextList { items: texts, .. } => texts.check(),
+                _ => {}
+            }
         }
         Ok(Self {
             names,
@@ -170,7 +241,7 @@ impl Batch {
 
     /// Routing key of a row: scoped to its tenant, so equal keys of two tenants differ. `None` where the plugin declares no key.
     pub fn key(&self, row: Row) -> Option<&str> {
-        text(self.key.bytes(row)).filter(|key| !key.is_empty())
+        self.key.get(row).filter(|key| !key.is_empty())
     }
 
     /// A text column.
@@ -250,8 +321,10 @@ impl Batch {
         }
     }
 
-    fn data(&self, name: &str) -> &Data {
-        let at = self.names.iter().position(|named| *named == name);
+    fn data(&self, name: &'static str) -> &Data {
+        // Nearly always both are the same constant.
+        let same = self.names.iter().position(|named| std::ptr::eq(*named, name));
+        let at = same.or_else(|| self.names.iter().position(|named| *named == name));
         match at.and_then(|at| self.columns.get(at)) {
             Some(data) => data,
             None => panic!("column {name} is read but the manifest does not name it"),
@@ -263,6 +336,7 @@ fn wrong_type(name: &str) -> ! {
     panic!("column {name} came with another type than the schema gives it")
 }
 
+#[inline(always)]
 fn is_null(valid: &[u8], row: Row) -> bool {
     valid.get(row) == Some(&0)
 }
@@ -276,11 +350,16 @@ pub struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     /// The row's text; `None` for null.
+    #[inline(always)]
     pub fn get(&self, row: Row) -> Option<&'a str> {
-        self.bytes(row).and_then(text)
+        if is_null(self.valid, row) {
+            return None;
+        }
+        self.cells.get(row)
     }
 
     /// The row's text as bytes, which saves the check that they are UTF-8.
+    #[inline]
     pub fn bytes(&self, row: Row) -> Option<&'a [u8]> {
         (!is_null(self.valid, row)).then(|| self.cells.bytes(row))
     }
@@ -303,7 +382,7 @@ impl<'a> TextLists<'a> {
             between(self.rows, row)
         };
         let items = self.items;
-        range.filter_map(move |item| text(items.bytes(item)))
+        range.filter_map(move |item| items.get(item))
     }
 }
 
@@ -316,6 +395,7 @@ pub struct Numbers<'a, T> {
 
 impl<T: Copy> Numbers<'_, T> {
     /// The row's number; `None` for null.
+    #[inline]
     pub fn get(&self, row: Row) -> Option<T> {
         if is_null(self.valid, row) {
             None

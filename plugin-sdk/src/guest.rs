@@ -185,10 +185,7 @@ pub fn give(findings: Findings) -> RawFindings {
 }
 
 fn text(raw: types::TextColumn) -> TextColumn {
-    TextColumn {
-        offsets: raw.offsets,
-        data: raw.data,
-    }
+    TextColumn::new(raw.offsets, raw.data)
 }
 
 fn values(raw: types::Values) -> Values {

@@ -28,20 +28,41 @@ pub struct Member {
     pub text: String,
     /// The [`mark`] of each word of the name, and of its singular.
     marks: u64,
+    /// The [`ending`] of the name.
+    ending: u64,
 }
 
 /// One of 64 bits for a word: what is asked of a name mostly is not in it, and this says so without comparing.
+#[inline(always)]
 fn mark(word: &[u8]) -> u64 {
     let (first, last) = (word.first().copied(), word.last().copied());
     let number = first.unwrap_or(0).wrapping_mul(31) ^ last.unwrap_or(0).wrapping_mul(17) ^ word.len() as u8;
     1 << (number & 63)
 }
 
+/// The same for how a name ends. One of two letters is taken with the line before it, which stands there or would; of one that is
+/// shorter still, all bits.
+#[inline(always)]
+fn ending(name: &[u8]) -> u64 {
+    let (a, b, c) = match name {
+        [.., a, b, c] => (*a, *b, *c),
+        [b, c] => (b'_', *b, *c),
+        _ => return u64::MAX,
+    };
+    1 << ((a.wrapping_mul(7) ^ b.wrapping_mul(31) ^ c) & 63)
+}
+
 impl Member {
     fn new(name: String, text: String) -> Member {
         let marks = |word: &[u8]| mark(word) | word.strip_suffix(b"s").map_or(0, mark);
         let marks = words(&name).fold(0, |all, word| all | marks(word));
-        Member { name, text, marks }
+        let ending = ending(name.as_bytes());
+        Member {
+            name,
+            text,
+            marks,
+            ending,
+        }
     }
 
     /// The words of the name.
@@ -50,29 +71,36 @@ impl Member {
     }
 
     /// Whether one of the words stands in the name, in singular or plural.
+    // Where it is called the words are constants, and so is what they have in common.
+    #[inline(always)]
     pub fn has(&self, words: &[&str]) -> bool {
+        let marks = words.iter().fold(0, |all, word| all | mark(word.as_bytes()));
+        self.marks & marks != 0 && self.has_one(words)
+    }
+
+    #[inline(never)]
+    fn has_one(&self, words: &[&str]) -> bool {
         words
             .iter()
             .map(|wanted| wanted.as_bytes())
             .any(|wanted| self.marks & mark(wanted) != 0 && self.has_word(wanted))
     }
 
-    #[inline(never)]
     fn has_word(&self, wanted: &[u8]) -> bool {
         words(&self.name).any(|word| word == wanted || word.strip_suffix(b"s").is_some_and(|one| one == wanted))
     }
 
     /// Whether the name is one of these, or ends in one of them.
+    #[inline(always)]
     pub fn is(&self, names: &[&str]) -> bool {
-        let last = self.name.as_bytes().last();
-        names.iter().any(|name| {
-            // Most differ in their last letter, and comparing whole is a call.
-            (name.is_empty() || name.as_bytes().last() == last)
-                && self
-                    .name
-                    .strip_suffix(name)
-                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
-        })
+        let endings = names.iter().fold(0, |all, name| all | ending(name.as_bytes()));
+        self.ending & endings != 0 && names.iter().any(|name| self.is_named(name))
+    }
+
+    #[inline(never)]
+    fn is_named(&self, name: &str) -> bool {
+        let rest = self.name.strip_suffix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
     }
 
     /// The value as a number.
@@ -83,7 +111,11 @@ impl Member {
 
 /// The members of a JSON text, in their order.
 #[derive(Clone, Debug, Default)]
-pub struct Members(Vec<Member>);
+pub struct Members {
+    all: Vec<Member>,
+    /// The [`ending`] of each name.
+    endings: u64,
+}
 
 impl Members {
     /// Reads a text; what is no JSON has no members.
@@ -113,7 +145,7 @@ impl Members {
     }
 
     fn add(&mut self, names: &mut Vec<String>, value: &Value, inner: usize) {
-        if self.0.len() >= MEMBERS_MAX {
+        if self.all.len() >= MEMBERS_MAX {
             return;
         }
         match value {
@@ -142,17 +174,23 @@ impl Members {
     fn push(&mut self, names: &[String], mut text: String) {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         let from = names.len().saturating_sub(NAMES_MAX);
-        self.0.push(Member::new(names[from..].join("_"), text));
+        let member = Member::new(names[from..].join("_"), text);
+        self.endings |= member.ending;
+        self.all.push(member);
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The value of the first member of one of these names, or of a name that ends in one; names that come first go before.
     pub fn get(&self, names: &[&str]) -> Option<&str> {
-        let named = |name: &&str| self.0.iter().find(|member| member.is(&[name]));
+        let named = |name: &&str| {
+            let ending = ending(name.as_bytes());
+            let is = |member: &&Member| member.ending & ending != 0 && member.is_named(name);
+            (self.endings & ending != 0).then(|| self.all.iter().find(is)).flatten()
+        };
         names.iter().find_map(named).map(|member| member.text.as_str())
     }
 
@@ -177,12 +215,12 @@ impl Members {
             ];
             told && !about && !denied.contains(&member.text.trim().to_ascii_lowercase().as_str())
         };
-        self.0.iter().any(allows)
+        self.all.iter().any(allows)
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 }
 
@@ -201,7 +239,11 @@ fn snake_case(name: &str) -> String {
             if c.is_uppercase() && after_small {
                 folded.push('_');
             }
-            folded.extend(c.to_lowercase());
+            if c.is_ascii() {
+                folded.push(c.to_ascii_lowercase());
+            } else {
+                folded.extend(c.to_lowercase());
+            }
         } else if !folded.ends_with('_') {
             folded.push('_');
         }
@@ -234,6 +276,30 @@ mod tests {
         assert_eq!(members.get(&["absent", "user_agent", "scope"]), Some("x"));
         assert!(members.iter().any(|one| one.has(&["scope"]) && !one.has(&["agent"])));
         assert!(Members::read("no JSON").is_empty());
+    }
+
+    #[test]
+    fn a_name_is_what_it_ends_in() {
+        for (name, wanted, is) in [
+            ("token_aud", "aud", true),
+            ("aud", "aud", true),
+            ("fraud", "aud", false),
+            ("source_ip", "ip", true),
+            ("ip", "ip", true),
+            ("zip", "ip", false),
+            ("member_x", "x", true),
+            ("x", "x", true),
+            ("max", "x", false),
+            ("user_agent", "user_agent", true),
+            ("agent", "user_agent", false),
+            ("an\u{e9}", "an\u{e9}", true),
+        ] {
+            let member = Member::new(name.into(), "text".into());
+            assert_eq!(member.is(&["none", wanted]), is, "{name} {wanted}");
+            let members = Members::of_value(&serde_json::json!({ name: "text", "other": 1 }));
+            assert_eq!(members.get(&["none", wanted]).is_some(), is, "{name} {wanted}");
+        }
+        assert!(!Member::new("name".into(), String::new()).is(&[]));
     }
 
     #[test]

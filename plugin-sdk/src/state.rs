@@ -17,8 +17,6 @@ mod resemblance;
 mod session;
 mod sliding_sum;
 
-use std::hash::Hasher;
-
 use serde::de::DeserializeOwned;
 use siphasher::sip::SipHasher13;
 
@@ -38,12 +36,28 @@ pub use sliding_sum::SlidingSum;
 
 /// The same number for the same text in every build and on every machine.
 pub fn hash(text: &str) -> u64 {
-    let mut hasher = SipHasher13::new();
-    hasher.write(text.as_bytes());
-    hasher.finish()
+    SipHasher13::new().hash(text.as_bytes())
 }
 
 /// Reads state as [`crate::Instance::save`] writes it, for [`crate::Detector::migrate`].
 pub fn read_state<T: DeserializeOwned>(saved: &[u8]) -> Result<T, String> {
     postcard::from_bytes(saved).map_err(|error| format!("the saved state cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher;
+
+    use super::*;
+
+    #[test]
+    fn a_hash_is_that_of_the_states_saved_before() {
+        assert_eq!(hash("alice"), 1_274_268_231_354_930_753);
+        for length in 0..40 {
+            let text = &"0123456789abcdefghijklmnopqrstuvwxyz_-.:"[..length];
+            let mut hasher = SipHasher13::new();
+            hasher.write(text.as_bytes());
+            assert_eq!(hash(text), hasher.finish(), "{text}");
+        }
+    }
 }

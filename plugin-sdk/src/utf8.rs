@@ -10,6 +10,15 @@ pub fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
+/// The same of bytes that are owned; those that are no text as they are.
+pub fn string(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
+    #[cfg(target_arch = "wasm32")]
+    if ascii::is_ascii(&bytes) {
+        return Ok(ascii::string(bytes));
+    }
+    String::from_utf8(bytes).map_err(|error| error.into_bytes())
+}
+
 #[cfg(target_arch = "wasm32")]
 #[allow(unsafe_code)]
 mod ascii {
@@ -54,5 +63,11 @@ mod ascii {
     pub fn text(ascii: &[u8]) -> &str {
         // SAFETY: ASCII is UTF-8.
         unsafe { std::str::from_utf8_unchecked(ascii) }
+    }
+
+    #[inline]
+    pub fn string(ascii: Vec<u8>) -> String {
+        // SAFETY: ASCII is UTF-8.
+        unsafe { String::from_utf8_unchecked(ascii) }
     }
 }

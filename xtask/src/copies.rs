@@ -1,22 +1,43 @@
-//! Copies in a guest whose length only the run tells. The engine's runtime leaves each to the host, and the way there costs more than most of
-//! them, a word or a name, are long. So they become calls of a function that the SDK brings, which does what is short by itself.
+//! What costs a guest more than it does. Copies whose length only the run tells: the engine's runtime leaves each to the host, and the way
+//! there costs more than most of them, a word or a name, are long. So they become calls of a function that the SDK brings, which does what
+//! is short by itself. And calls of functions that do nothing, of which Rust makes one for each block of memory: they go.
 
 use std::convert::Infallible;
 
 use anyhow::Result;
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{CodeSection, ExportSection, Instruction, Module};
-use wasmparser::{Export, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmparser::{CompositeInnerType, Export, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 /// The SDK's functions, as the module exports them.
 const COPY: &str = "sentrail_copy";
 const FILL: &str = "sentrail_fill";
 
-/// The module with calls of the SDK's functions, which it exports no more; a module without them as it is.
+/// The module with calls of the SDK's functions, which it exports no more, and without calls of nothing; a module without the former as it
+/// is.
 pub fn shortened(module: &[u8]) -> Result<Vec<u8>> {
     let (mut copy, mut fill, mut imported) = (None, None, 0);
+    let (mut types, mut functions, mut idle) = (Vec::new(), Vec::new(), Vec::new());
+    let mut body = 0;
     for payload in Parser::new(0).parse_all(module) {
         match payload? {
+            Payload::TypeSection(groups) => {
+                for group in groups {
+                    types.extend(group?.into_types().map(|kind| match &kind.composite_type.inner {
+                        CompositeInnerType::Func(kind) => kind.params().is_empty() && kind.results().is_empty(),
+                        _ => false,
+                    }));
+                }
+            }
+            Payload::FunctionSection(kinds) => functions = kinds.into_iter().collect::<Result<_, _>>()?,
+            Payload::CodeSectionEntry(code) => {
+                let takes_nothing = functions.get(body).and_then(|kind: &u32| types.get(*kind as usize));
+                let does_nothing = matches!(code.get_operators_reader()?.read()?, Operator::End);
+                if takes_nothing == Some(&true) && does_nothing {
+                    idle.push(imported + body as u32);
+                }
+                body += 1;
+            }
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
                     imported += u32::from(matches!(import?.ty, TypeRef::Func(_)));
@@ -41,6 +62,7 @@ pub fn shortened(module: &[u8]) -> Result<Vec<u8>> {
     let mut shorten = Shorten {
         copy,
         fill,
+        idle,
         next: imported,
         own: false,
         known: false,
@@ -54,6 +76,8 @@ struct Shorten {
     /// Indices of the SDK's functions.
     copy: u32,
     fill: u32,
+    /// Indices of functions that take, do and give nothing.
+    idle: Vec<u32>,
     /// Index of the next body's function.
     next: u32,
     /// The body is one of these two functions'.
@@ -84,6 +108,7 @@ impl Reencode for Shorten {
         match operator {
             Operator::MemoryCopy { dst_mem: 0, src_mem: 0 } if open => Ok(Instruction::Call(self.copy)),
             Operator::MemoryFill { mem: 0 } if !self.own => Ok(Instruction::Call(self.fill)),
+            Operator::Call { function_index } if self.idle.contains(&function_index) => Ok(Instruction::Nop),
             operator => utils::instruction(self, operator),
         }
     }
@@ -138,6 +163,7 @@ mod tests {
                         Operator::Call { function_index } => Some(format!("call {function_index}")),
                         Operator::MemoryCopy { .. } => Some("copy".to_owned()),
                         Operator::MemoryFill { .. } => Some("fill".to_owned()),
+                        Operator::Nop => Some("nothing".to_owned()),
                         _ => None,
                     };
                     bodies.push(
@@ -194,5 +220,52 @@ mod tests {
             without,
             "one that is not built on the SDK"
         );
+    }
+    #[test]
+    fn calls_of_functions_that_do_nothing_go() {
+        let (mut types, mut functions, mut exports, mut code) = (
+            TypeSection::new(),
+            FunctionSection::new(),
+            ExportSection::new(),
+            CodeSection::new(),
+        );
+        types.ty().function([], []);
+        types.ty().function([ValType::I32], []);
+        // The SDK's two, one that does nothing, one that does something, one that takes something, and one that calls them.
+        for kind in [0, 0, 0, 0, 1, 0] {
+            functions.function(kind);
+        }
+        exports
+            .export(COPY, ExportKind::Func, 0)
+            .export(FILL, ExportKind::Func, 1);
+        let calls = [
+            Instruction::Call(2),
+            Instruction::Call(3),
+            Instruction::I32Const(1),
+            Instruction::Call(4),
+        ];
+        for body in [
+            &[Instruction::Unreachable][..],
+            &[Instruction::Unreachable],
+            &[],
+            &[Instruction::Unreachable],
+            &[],
+            &calls,
+        ] {
+            let mut function = Function::new([]);
+            for instruction in body {
+                function.instruction(instruction);
+            }
+            function.instruction(&Instruction::End);
+            code.function(&function);
+        }
+        let mut module = Module::new();
+        module
+            .section(&types)
+            .section(&functions)
+            .section(&exports)
+            .section(&code);
+        let (bodies, _) = seen(&shortened(&module.finish()).expect("valid"));
+        assert_eq!(bodies[5], ["nothing", "call 3", "call 4"]);
     }
 }

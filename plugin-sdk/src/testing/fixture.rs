@@ -84,8 +84,17 @@ fn numbered(value: &Value, n: u64) -> Value {
     }
 }
 
+/// What a batch is made of: times, keys and columns.
+pub type Parts = (Vec<i64>, TextColumn, Vec<Data>);
+
 /// A batch of the columns that the manifest names.
 pub fn batch(manifest: &Manifest, rows: &[Event]) -> Result<Batch, String> {
+    let (time, key, columns) = parts(manifest, rows)?;
+    Batch::new(manifest.columns, time, Vec::new(), key, columns)
+}
+
+/// The same before it is looked at.
+pub fn parts(manifest: &Manifest, rows: &[Event]) -> Result<Parts, String> {
     let time = rows.iter().map(|event| event.time).collect();
     let mut key = TextColumn::default();
     for event in rows {
@@ -96,7 +105,7 @@ pub fn batch(manifest: &Manifest, rows: &[Event]) -> Result<Batch, String> {
         .iter()
         .map(|name| column(name, rows))
         .collect::<Result<_, _>>()?;
-    Batch::new(manifest.columns, time, Vec::new(), key, columns)
+    Ok((time, key, columns))
 }
 
 fn route(manifest: &Manifest, event: &Event) -> String {

@@ -30,7 +30,7 @@ impl Call<'_> {
 
     /// Whether the parameters hold any of the texts, without regard to case and spaces.
     pub fn says(&self, texts: &[&str]) -> bool {
-        let mut said = self.request_text.to_ascii_lowercase();
+        let mut said = self.request_text.to_ascii_lowercase().into_bytes();
         said.retain(|letter| !letter.is_ascii_whitespace());
         texts.iter().any(|text| said.holds(text))
     }

@@ -232,14 +232,21 @@ pub fn is_training(name: &str, words: &[String]) -> bool {
 }
 
 fn has_word(name: &str, words: &[impl AsRef<str>]) -> bool {
-    let lower = name.to_lowercase();
-    lower
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|part| !part.is_empty())
-        .any(|part| {
-            let mut words = words.iter().map(AsRef::as_ref);
-            words.any(|word| part == word || word.len() >= 5 && part.starts_with(word))
+    let is_one = |part: &[u8]| {
+        let mut words = words.iter().map(|word| word.as_ref().as_bytes());
+        words.any(|word| {
+            let begins = part.first() == word.first() && part.starts_with(word);
+            begins && (part.len() == word.len() || word.len() >= 5)
         })
+    };
+    if name.is_ascii() {
+        let lower = name.to_ascii_lowercase();
+        let mut parts = lower.as_bytes().split(|byte| !byte.is_ascii_alphanumeric());
+        return parts.any(|part| !part.is_empty() && is_one(part));
+    }
+    let lower = name.to_lowercase();
+    let mut parts = lower.split(|c: char| !c.is_alphanumeric());
+    parts.any(|part| !part.is_empty() && is_one(part.as_bytes()))
 }
 
 #[cfg(test)]
@@ -260,6 +267,8 @@ mod tests {
         for name in ["arn:aws:s3:::constraints", "reports", "sftp-in", ""] {
             assert!(!is_training(name, &words), "{name}");
         }
+        assert!(is_training("\u{c4}\u{b7}Train", &words), "not of ASCII alone");
+        assert!(!is_training("\u{e4}train", &words), "a letter before it");
     }
 
     #[test]

@@ -22,6 +22,8 @@ const MEMBERS: usize = 64;
 /// Words of a command line that are looked at.
 const WORDS_MAX: usize = 256;
 
+use name::Publishers;
+
 config! {
     /// What is expected of models and images.
     pub struct Config {
@@ -73,6 +75,7 @@ pub struct State {
 /// The detector.
 pub struct ModelSupplyChain {
     config: Config,
+    publishers: Publishers,
 }
 
 /// One record.
@@ -104,7 +107,8 @@ impl Detector for ModelSupplyChain {
         if config.learning_days < 0 {
             return Err(format!("learning_days = {}: valid is 0 and more", config.learning_days));
         }
-        Ok(Self { config })
+        let publishers = Publishers::new(&config.publishers);
+        Ok(Self { config, publishers })
     }
 
     fn manifest(&self) -> Manifest {
@@ -246,8 +250,7 @@ impl ModelSupplyChain {
                 .split_once("://")
                 .map_or(*place, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
             let publisher = bare.split_once('/').map(|(publisher, _)| publisher);
-            let imitated =
-                publisher.and_then(|publisher| Some((publisher, name::imitated(publisher, &self.config.publishers)?)));
+            let imitated = publisher.and_then(|publisher| Some((publisher, self.publishers.imitated(publisher)?)));
             if let Some((publisher, whom)) = imitated {
                 all.push(found(
                     &rules::SQUAT,

@@ -67,21 +67,46 @@ const KNOWN: &[&str] = &[
 /// Names shorter than this are too near to one another for a letter to say anything.
 const LENGTH_MIN: usize = 6;
 
-/// The publisher that `name` imitates: it reads the same once look-alikes and dashes are taken out, or is one slip of the fingers away.
-/// `more` are further names that are known. A known name imitates nobody.
-pub fn imitated<'a>(name: &str, more: &'a [String]) -> Option<&'a str> {
-    let lower = name.to_lowercase();
-    let known = || KNOWN.iter().copied().chain(more.iter().map(String::as_str));
-    // A hub's names do not differ by case alone.
-    if lower.len() > 128 || known().any(|known| known.to_lowercase() == lower) {
-        return None;
+/// Names that are known.
+pub struct Publishers(Vec<Known>);
+
+struct Known {
+    name: String,
+    lower: String,
+    /// As [`fold`] leaves it.
+    folded: Vec<char>,
+}
+
+impl Publishers {
+    /// `more` are further names that are known.
+    pub fn new(more: &[String]) -> Self {
+        let names = KNOWN.iter().copied().chain(more.iter().map(String::as_str));
+        let known = |name: &str| {
+            let lower = name.to_lowercase();
+            Known {
+                name: name.to_owned(),
+                folded: fold(&lower).chars().collect(),
+                lower,
+            }
+        };
+        Self(names.map(known).collect())
     }
-    let folded = fold(&lower);
-    known().find(|known| {
-        let known = fold(&known.to_lowercase());
-        let long = known.chars().count() >= LENGTH_MIN;
-        known == folded && !known.is_empty() || long && one_slip(&known, &folded)
-    })
+
+    /// The publisher that `name` imitates: it reads the same once look-alikes and dashes are taken out, or is one slip of the fingers
+    /// away. A known name imitates nobody.
+    pub fn imitated(&self, name: &str) -> Option<&str> {
+        let lower = name.to_lowercase();
+        // A hub's names do not differ by case alone.
+        if lower.len() > 128 || self.0.iter().any(|known| known.lower == lower) {
+            return None;
+        }
+        let folded: Vec<char> = fold(&lower).chars().collect();
+        let alike = |known: &&Known| {
+            let long = known.folded.len() >= LENGTH_MIN;
+            known.folded == folded && !folded.is_empty() || long && one_slip(&known.folded, &folded)
+        };
+        self.0.iter().find(alike).map(|known| known.name.as_str())
+    }
 }
 
 /// The name as a hasty reader sees it.
@@ -111,9 +136,12 @@ fn fold(name: &str) -> String {
 }
 
 /// Whether one letter more, fewer, other, or two that changed places, make one of the other.
-fn one_slip(one: &str, other: &str) -> bool {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let same = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+fn one_slip(one: &[char], other: &[char]) -> bool {
+    // One letter more or fewer at most.
+    if one.len().abs_diff(other.len()) > 1 {
+        return false;
+    }
+    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
     let (one, other) = (&one[same..], &other[same..]);
     match (one, other) {
         ([], []) => false,
@@ -127,7 +155,7 @@ fn one_slip(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::imitated;
+    use super::Publishers;
 
     #[test]
     fn imitations_are_told_from_names() {
@@ -148,7 +176,8 @@ mod tests {
             ("goo", None),
             ("", None),
         ] {
-            assert_eq!(imitated(name, &["acme-corp".to_owned()]), whom, "{name}");
+            let publishers = Publishers::new(&["acme-corp".to_owned()]);
+            assert_eq!(publishers.imitated(name), whom, "{name}");
         }
     }
 }

@@ -112,15 +112,29 @@ impl Number {
     }
 }
 
+/// Where the next digit stands, from `at` on; the length where there is none. Most of a text holds none, and is passed over by pieces.
+fn next_digit(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(piece) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+        if piece.iter().fold(false, |any, byte| any | byte.is_ascii_digit()) {
+            break;
+        }
+        at += piece.len();
+    }
+    while bytes.get(at).is_some_and(|byte| !byte.is_ascii_digit()) {
+        at += 1;
+    }
+    at
+}
+
 /// The numbers of nine digits and more that stand by themselves.
 fn numbers(text: &str) -> Vec<Number> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
-    while at < bytes.len() && found.len() < FOUND_MAX {
-        if !bytes[at].is_ascii_digit() {
-            at += 1;
-            continue;
+    while found.len() < FOUND_MAX {
+        at = next_digit(bytes, at);
+        if at >= bytes.len() {
+            break;
         }
         let begin = at;
         let mut number = Number {
@@ -211,8 +225,13 @@ pub fn cards(text: &str) -> BTreeSet<Held> {
 pub fn accounts(text: &str) -> BTreeSet<Held> {
     let bytes = text.as_bytes();
     let mut found = BTreeSet::new();
-    for (at, window) in bytes.windows(4).enumerate() {
-        let begins = window[..2].iter().all(u8::is_ascii_uppercase) && window[2..].iter().all(u8::is_ascii_digit);
+    let mut digit = 0;
+    while let Some(digits) = bytes.get(next_digit(bytes, digit)..).filter(|rest| rest.len() >= 2) {
+        let first = bytes.len() - digits.len();
+        digit = first + 1;
+        // Two letters and two digits.
+        let Some(at) = first.checked_sub(2) else { continue };
+        let begins = bytes[at..first].iter().all(u8::is_ascii_uppercase) && digits[1].is_ascii_digit();
         let joined = at > 0 && bytes[at - 1].is_ascii_alphanumeric();
         if !begins || joined || found.len() == FOUND_MAX {
             continue;
@@ -275,8 +294,14 @@ pub fn identities(text: &str) -> BTreeSet<Held> {
         }
     }
     let spanish = says(&["dni", "nie", "nif"]);
-    for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))) {
-        let word = word.trim_matches(['.', '-']);
+    // By bytes: what is no ASCII parts words.
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    for word in text.as_bytes().split(|byte| !part(byte)) {
+        // With what is trimmed, which is little.
+        if word.len() < 9 {
+            continue;
+        }
+        let word = std::str::from_utf8(word).unwrap_or_default().trim_matches(['.', '-']);
         match word.len() {
             16 if fiscal_code(word.as_bytes()) => held(word.to_owned(), "an Italian fiscal code"),
             14 if brazilian(word.as_bytes()) => held(word.to_owned(), "a Brazilian CPF"),
