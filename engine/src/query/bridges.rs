@@ -17,57 +17,65 @@ use crate::model::time;
 const GAP_MAX: i64 = 6 * time::HOUR;
 /// How often something like it begins is counted over so much time before.
 const HISTORY: i64 = 7 * 24 * time::HOUR;
+/// A site that is younger is believed to have been quiet for so long before.
+const QUIET: i64 = 24 * time::HOUR;
 /// What chance puts this near more often than so is not told.
 const CHANCE_MAX: f64 = 0.05;
 /// What is nearer is not the less likely for it.
 const AT_ONCE: i64 = time::MINUTE;
 
-/// Findings without an incident count once with their repeats. How often such comes: for an incident the incidents as severe, for a finding
-/// those of rules that are no more usual than its own. Of the two that are compared the more usual counts; the odds that chance puts none
-/// of its like into the gap are those of a Poisson process.
+/// How often such comes: for an incident the incidents as severe, for a finding those, repeats as one, of rules that are no more usual than
+/// its own. Of the two that are compared the more usual counts, over the time since the incident began and to the other one's: the odds
+/// that chance puts none of its like there are those of a Poisson process. Findings that name no layer are of no other system.
 pub(super) fn statement() -> String {
     let names: Vec<String> = PHASE_NAMES.iter().map(|name| format!("'{name}'")).collect();
     let names = names.join(", ");
     let expected_max = -(1.0 - CHANCE_MAX).ln();
     format!(
         "WITH own AS (
-            SELECT tenant, incident_id, severity_id, layers, attack_phase(techniques) AS phase,
+            SELECT tenant, incident_id, layers, attack_phase(techniques) AS phase,
                    arrow_cast(first_time, 'Int64') AS first, arrow_cast(last_time, 'Int64') AS last
-            FROM incidents WHERE incident_id = $incident AND status = 'open'),
+            FROM incidents WHERE incident_id = $incident AND status = 'open' AND cardinality(layers) > 0),
         known AS (
-            SELECT i.incident_id, i.severity_id, i.title, i.layers, i.techniques, i.first_time, i.last_time,
+            SELECT i.incident_id, i.title, i.layers, i.techniques, i.first_time, i.last_time,
                    arrow_cast(i.first_time, 'Int64') AS first, arrow_cast(i.last_time, 'Int64') AS last,
                    count(*) OVER (ORDER BY i.severity_id DESC RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS often
-            FROM incidents i JOIN own ON i.tenant = own.tenant
+            FROM own JOIN incidents i ON i.tenant = own.tenant
             WHERE i.status = 'open' AND arrow_cast(i.first_time, 'Int64') BETWEEN own.first - {HISTORY} AND own.last + {GAP_MAX}),
-        alone AS (
-            SELECT detection_id, plugin, rule, title, layer, techniques, time, at
-            FROM (SELECT d.*, arrow_cast(d.time, 'Int64') AS at,
-                         row_number() OVER (PARTITION BY coalesce(d.fold, d.detection_id) ORDER BY d.time, d.detection_id) AS number
-                  FROM detections d JOIN own ON d.tenant = own.tenant
-                  WHERE d.incident_id IS NULL
-                    AND arrow_cast(d.time, 'Int64') BETWEEN own.first - {HISTORY} AND own.last + {GAP_MAX})
-            WHERE number = 1),
+        counted AS (
+            SELECT d.plugin, d.rule, count(DISTINCT coalesce(d.fold, d.detection_id)) AS count, min(arrow_cast(d.time, 'Int64')) AS oldest
+            FROM own JOIN stored.detections d ON d.tenant = own.tenant
+            WHERE arrow_cast(d.time, 'Int64') BETWEEN own.first - {HISTORY} AND own.last + {GAP_MAX}
+            GROUP BY d.plugin, d.rule),
         rules AS (
             SELECT plugin, rule, sum(count) OVER (ORDER BY count RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS often
-            FROM (SELECT plugin, rule, count(*) AS count FROM alone GROUP BY plugin, rule)),
+            FROM counted),
+        spans AS (SELECT min(oldest) AS oldest FROM counted),
+        alone AS (
+            SELECT detection_id, plugin, rule, title, layer, techniques, time, arrow_cast(time, 'Int64') AS at
+            FROM (SELECT d.detection_id, d.plugin, d.rule, d.title, d.layer, d.techniques, d.time,
+                         row_number() OVER (PARTITION BY coalesce(d.fold, d.detection_id) ORDER BY d.time, d.detection_id) AS number
+                  FROM own JOIN detections d ON d.tenant = own.tenant
+                  WHERE d.incident_id IS NULL AND d.layer <> ''
+                    AND arrow_cast(d.time, 'Int64') BETWEEN own.first - {GAP_MAX} AND own.last + {GAP_MAX})
+            WHERE number = 1),
         near AS (
-            SELECT incident_id, CAST(NULL AS VARCHAR) AS detection_id, title, layers, techniques, first_time, last_time, first, last, often
-            FROM known
+            SELECT incident_id, CAST(NULL AS VARCHAR) AS detection_id, title, layers, attack_phase(techniques) AS phase, first_time, last_time,
+                   first, last, often
+            FROM known WHERE cardinality(layers) > 0
             UNION ALL
-            SELECT NULL AS incident_id, a.detection_id, a.title, make_array(a.layer) AS layers, a.techniques, a.time AS first_time,
-                   a.time AS last_time, a.at AS first, a.at AS last, r.often
+            SELECT NULL AS incident_id, a.detection_id, a.title, make_array(a.layer) AS layers, attack_phase(a.techniques) AS phase,
+                   a.time AS first_time, a.time AS last_time, a.at AS first, a.at AS last, r.often
             FROM alone a JOIN rules r ON a.plugin = r.plugin AND a.rule = r.rule),
         pairs AS (
-            SELECT own.tenant, n.*, n.first >= own.first AS follows, own.phase AS own_phase, attack_phase(n.techniques) AS phase,
-                   greatest(CASE WHEN n.first >= own.first THEN n.first - own.last ELSE own.first - n.last END, 0) AS gap,
-                   greatest(n.often, me.often) AS usual,
-                   own.last - own.first + {HISTORY} + {GAP_MAX} AS span
-            FROM near n CROSS JOIN own JOIN known me ON me.incident_id = own.incident_id
-            WHERE (n.incident_id IS NULL OR n.incident_id <> own.incident_id)
-              AND cardinality(n.layers) > 0 AND cardinality(own.layers) > 0 AND NOT array_has_any(n.layers, own.layers)),
+            SELECT own.tenant, n.*, own.phase AS own_phase,
+                   n.first > own.first OR (n.first = own.first AND n.phase > own.phase) AS follows,
+                   greatest(n.first - own.last, own.first - n.last, 0) AS gap, own.last - own.first AS lasts, greatest(n.often, me.often) AS usual,
+                   own.last + {GAP_MAX} - greatest(own.first - {HISTORY}, least(spans.oldest, own.first - {QUIET})) AS span
+            FROM own JOIN known me ON me.incident_id = own.incident_id CROSS JOIN spans CROSS JOIN near n
+            WHERE (n.incident_id IS NULL OR n.incident_id <> own.incident_id) AND NOT array_has_any(n.layers, own.layers)),
         told AS (
-            SELECT *, CAST(usual AS DOUBLE) * greatest(gap, {AT_ONCE}) / span AS expected FROM pairs
+            SELECT *, CAST(usual AS DOUBLE) * greatest(lasts + gap, {AT_ONCE}) / span AS expected FROM pairs
             WHERE gap <= {GAP_MAX} AND CASE WHEN follows THEN own_phase < phase ELSE phase < own_phase END)
         SELECT tenant, incident_id, detection_id, title, first_time, last_time, layers, follows, gap / 1000000 AS gap_seconds,
                make_array({names})[CASE WHEN follows THEN own_phase ELSE phase END] AS from_phase,
@@ -196,7 +204,6 @@ mod tests {
             [
                 "found,true,300,execution,collection",
                 "copy,true,600,execution,exfiltration",
-                "later,true,1740,execution,collection",
             ]
         );
         let copy = of(&session, "copy").await;
@@ -208,6 +215,31 @@ mod tests {
             ]
         );
         assert_eq!(of(&session, "none").await, Vec::<String>::new());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_falls_into_a_long_incident_is_no_nearer_than_it_is_long() {
+        let long = Incident {
+            last_time: START + 20 * time::HOUR,
+            ..at("prompt", 0, "gateway", PROMPT)
+        };
+        let within = alone("found", 600, "mass-read");
+        let nowhere = Detection {
+            layer: String::new(),
+            ..alone("nowhere", 3, "other")
+        };
+        let (_dir, session) = over(&[long], std::slice::from_ref(&within)).await;
+        assert_eq!(of(&session, "prompt").await, Vec::<String>::new());
+        let (_dir, session) = over(&[at("prompt", 598, "gateway", PROMPT)], &[within, nowhere]).await;
+        assert_eq!(of(&session, "prompt").await, ["found,true,60,execution,collection"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_two_that_begin_at_once_both_are_told() {
+        let incidents = [at("prompt", 0, "gateway", PROMPT), at("copy", 0, "cloud", COPY)];
+        let (_dir, session) = over(&incidents, &[]).await;
+        assert_eq!(of(&session, "prompt").await, ["copy,true,0,execution,exfiltration"]);
+        assert_eq!(of(&session, "copy").await, ["prompt,false,0,execution,exfiltration"]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

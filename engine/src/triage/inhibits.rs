@@ -82,11 +82,11 @@ impl Inhibits {
         std::mem::take(&mut self.moved)
     }
 
-    /// Takes up what a revision from before the start says.
+    /// Takes up what a revision from before the start says. One that silences hold back as well does not say which of its findings they do.
     pub fn remember(&mut self, incident: &Incident) {
         let names: Arc<[String]> = incident.case.inhibited.as_slice().into();
         for id in &incident.detection_ids {
-            match names.is_empty() {
+            match names.is_empty() || !incident.case.silences.is_empty() {
                 true => drop(self.journaled.remove(&Id::of_text(id))),
                 false => drop(self.journaled.insert(Id::of_text(id), Arc::clone(&names))),
             }

@@ -84,11 +84,17 @@ impl Facts {
             .iter()
             .map(|detection| format!("{}/{}", detection.plugin, detection.rule))
             .collect();
+        let mut doubts = doubts(session, &rules).await?;
+        // Over very many findings it can need more memory than questions have; the rest of the story stands without it.
+        let beside = beside(session, &incident).await.unwrap_or_else(|error| {
+            doubts.push(format!("What may belong to it could not be looked up: {error}"));
+            Vec::new()
+        });
         Ok(Facts {
             notes: notes(session, &incident, &members).await?,
             advice: advice(session, &rules).await?,
-            doubts: doubts(session, &rules).await?,
-            beside: beside(session, &incident).await?,
+            doubts,
+            beside,
             incident,
             detections,
             counts,
