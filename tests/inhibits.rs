@@ -48,6 +48,17 @@ fn inhibited(data: &Path) -> Value {
     serde_json::from_str(&held[0]).unwrap()
 }
 
+/// Somebody takes an incident on while no engine runs.
+#[track_caller]
+fn assign(id: &str, data: &Path) {
+    let update = Command::new(SENTRAIL)
+        .args(["incident", "update", id, "--assignee", "bob", "--by", "ann", "--data"])
+        .arg(data)
+        .output()
+        .unwrap();
+    assert!(update.status.success(), "{}", String::from_utf8_lossy(&update.stderr));
+}
+
 #[test]
 fn a_target_is_silenced_whether_its_source_came_before_it_or_behind_it_and_over_a_kill() {
     let scratch = tempfile::tempdir().unwrap();
@@ -89,12 +100,7 @@ fn a_target_is_silenced_whether_its_source_came_before_it_or_behind_it_and_over_
         ]
     );
     // Who decides something beside the engine changes nothing of it.
-    let update = Command::new(SENTRAIL)
-        .args(["incident", "update", id, "--assignee", "bob", "--by", "ann", "--data"])
-        .arg(&calm)
-        .output()
-        .unwrap();
-    assert!(update.status.success(), "{}", String::from_utf8_lossy(&update.stderr));
+    assign(id, &calm);
     assert_eq!(inhibited(&calm)["assignee"], "bob");
     let show = Command::new(SENTRAIL)
         .args(["incident", "show", id, "--data"])
@@ -131,12 +137,7 @@ fn a_target_is_silenced_whether_its_source_came_before_it_or_behind_it_and_over_
     source("torn.ndjson");
     let mut killed = spawn_run(&config, &at, &[("SENTRAIL_FAILPOINT", "store.before_manifest:1")]);
     assert!(!wait(&mut killed, PATIENCE).expect("it ends").success());
-    let update = Command::new(SENTRAIL)
-        .args(["incident", "update", id, "--assignee", "bob", "--by", "ann", "--data"])
-        .arg(&torn)
-        .output()
-        .unwrap();
-    assert!(update.status.success(), "{}", String::from_utf8_lossy(&update.stderr));
+    assign(id, &torn);
     run_to_end(&config, &at);
     let revisions =
         format!("SELECT revision, assignee, inhibited_by FROM incident_revisions WHERE incident_id = '{id}'");

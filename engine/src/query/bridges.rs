@@ -121,7 +121,8 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use crate::model::{Detection, Incident, Micros, time};
-    use crate::query::{Format, render, session, sql};
+    use crate::query::graph_tests::ask;
+    use crate::query::session;
     use crate::store::tests::{START, detection, epoch, incident};
     use crate::store::{Store, Table, rows};
 
@@ -166,13 +167,7 @@ mod tests {
             "SELECT coalesce(incident_id, detection_id), follows, gap_seconds, from_phase, to_phase FROM bridges('{id}') \
              ORDER BY confidence DESC"
         );
-        let rows = sql(session, &statement)
-            .await
-            .unwrap_or_else(|error| panic!("{id}: {error}"));
-        let mut out = Vec::new();
-        render(&rows, Format::Csv, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        text.lines().skip(1).map(str::to_owned).collect()
+        ask(session, &statement).await
     }
 
     const PROMPT: &str = "AML.T0051.000";
@@ -287,9 +282,6 @@ mod tests {
         let (_dir, session) = over(&[], &[]).await;
         let statement = "SELECT attack_phase(make_array('T1078', 'AML.T0051.000')), attack_phase(make_array('T0')), \
                          attack_phase(make_array())";
-        let rows = sql(&session, statement).await.unwrap();
-        let mut out = Vec::new();
-        render(&rows, Format::Csv, &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap().lines().nth(1), Some("5,,"));
+        assert_eq!(ask(&session, statement).await, ["5,,"]);
     }
 }

@@ -41,7 +41,7 @@ async fn over(mut relations: Vec<Relation>) -> (tempfile::TempDir, SessionContex
 }
 
 /// Rows as lines of values, without the header.
-async fn ask(session: &SessionContext, statement: &str) -> Vec<String> {
+pub(super) async fn ask(session: &SessionContext, statement: &str) -> Vec<String> {
     let rows = sql(session, statement)
         .await
         .unwrap_or_else(|error| panic!("{statement}: {error}"));
